@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use handoff::message::{SealProgress, Sealed};
 use handoff::{
-    Daemon, DrainReport, Drainable, Fingerprint, HookResult, Listeners, Options, ReadinessSnapshot,
-    ResumeFrom, SealReport, StateSnapshot,
+    Daemon, DrainReport, Drainable, HookResult, Listeners, Options, ReadinessSnapshot, ResumeFrom,
+    SealReport, StateSnapshot,
 };
 
 /// Serves until it is replaced.
@@ -22,12 +22,7 @@ struct OurIdle {
 
 impl Daemon for OurIdle {
     fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        Ok(ReadinessSnapshot {
-            listening_on: vec!["main".into()],
-            healthz_ok: true,
-            advertised_revision_per_shard: vec![1],
-            data_dir_fingerprint: Fingerprint::default(),
-        })
+        Ok(ReadinessSnapshot::healthy(vec![1]).with_listeners(["main"]))
     }
 
     fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
@@ -38,11 +33,11 @@ impl Daemon for OurIdle {
 
 impl Drainable for OurIdle {
     fn drain(&mut self, _grace: Duration) -> HookResult<DrainReport> {
-        Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+        Ok(DrainReport::closed(0))
     }
 
     fn seal(&mut self, _progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        Ok(SealReport { last_revision_per_shard: vec![1], data_dir_fingerprint: Fingerprint::default() })
+        Ok(SealReport::new(vec![1]))
     }
 
     fn resume_after_abort(&mut self, _from: ResumeFrom) -> HookResult<()> {
@@ -50,6 +45,6 @@ impl Drainable for OurIdle {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { shard_count: 1, open_conns: 0, last_revision_per_shard: vec![1] }
+        StateSnapshot::new(0, vec![1])
     }
 }

@@ -48,6 +48,9 @@ pub enum Error {
     /// Another process holds what only one process can have.
     #[error("{0}")]
     Locked(String),
+    /// A defect of this library: what was begun has come to no end. Which process serves is not known.
+    #[error("a defect of the library: {0}")]
+    Defect(&'static str),
 }
 
 impl fmt::Debug for Error {
@@ -57,7 +60,7 @@ impl fmt::Debug for Error {
 }
 
 /// The result of a call of this library.
-pub type Result<T> = core::result::Result<T, Error>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// The party at fault in an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +133,7 @@ impl From<Error> for HostError {
             Error::Untrusted(_) => ErrorKind::Caller,
             #[cfg(feature = "unix")]
             Error::System { .. } => ErrorKind::System,
+            Error::Defect(_) => ErrorKind::System,
             Error::Hook(_) => ErrorKind::Hook,
         };
         HostError::new(kind, error.to_string())

@@ -69,9 +69,9 @@ pub mod daemon {
 pub mod supervisor {
     pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
-        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, HandoffProgress,
-        Image, Interrupted, InterruptedEnd, Listeners, Participant, Phases, RecoveryOutcome, RecoverySpec,
-        RunAs, Setting, SpawnSpec, Supervisor, Verdict, bind,
+        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffError, HandoffOutcome,
+        HandoffProgress, Image, Interrupted, InterruptedEnd, Listeners, Participant, Phases, RecoveryOutcome,
+        RecoverySpec, RunAs, Setting, SpawnSpec, Supervisor, Verdict, bind,
     };
 }
 
@@ -83,8 +83,8 @@ pub use names::UnknownName;
 pub use unix::{
     Arrival, BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts,
     Daemon, DaemonStatus, DataDir, DataDirLock, DetectedRole, DrainReport, Drainable, Drained, Ended,
-    HandoffOutcome, HandoffProgress, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listener,
-    Listeners, Options, Participant, Patience, Phases, Pusher, ReadinessSnapshot, RecoveryOutcome,
+    HandoffError, HandoffOutcome, HandoffProgress, HookResult, Image, Incumbent, Interrupted, InterruptedEnd,
+    Listener, Listeners, Options, Participant, Patience, Phases, Pusher, ReadinessSnapshot, RecoveryOutcome,
     RecoverySpec, Remaining, ResumeFrom, RunAs, SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle,
     Successor, Supervisor, Verdict, bind, bind_with, detect_role, run,
 };

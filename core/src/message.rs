@@ -169,6 +169,7 @@ pub enum Standing {
 
 /// The answer to a status query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The daemon's standing.
     pub standing: Standing,
@@ -178,6 +179,13 @@ pub struct Status {
     pub open_conns: u32,
     /// The last revision of each shard, as it says itself.
     pub last_revision_per_shard: Vec<u64>,
+}
+
+impl Status {
+    /// The status of a daemon that stands there and says nothing of its data.
+    pub fn of(standing: Standing) -> Status {
+        Status { standing, shard_count: 0, open_conns: 0, last_revision_per_shard: Vec::new() }
+    }
 }
 
 /// A process that serves and was not yet told that its predecessor has ended: until then it does nothing that the

@@ -21,10 +21,19 @@ use handoff::daemon::{
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+/// A value with other values in these fields: what may grow has no literal outside of its crate.
+macro_rules! with {
+    ($base:expr, $($field:ident: $value:expr),+) => {{
+        let mut changed = $base;
+        $( changed.$field = $value; )+
+        changed
+    }};
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 const INSTANT: Duration = Duration::from_millis(1);
 const GRACE: Duration = Duration::from_secs(180);
-const PATIENT: Patience = Patience { stall: HOUR, first_request: HOUR };
+const PATIENT: Patience = Patience::new(HOUR, HOUR);
 /// Far more than the system keeps for a client that does not read.
 const MUCH: usize = 64 << 20;
 
@@ -86,7 +95,7 @@ fn idle(address: SocketAddr) -> TcpStream {
 
 /// Waits until the daemon knows that it has answered: its client knows that first.
 fn until_idle(connections: &Connections) {
-    until("between two requests", || connections.counts() == Counts { between: 1, ..Counts::default() });
+    until("between two requests", || connections.counts() == with!(Counts::default(), between: 1));
 }
 
 /// Returns what comes until the end of the stream; anything but an end, such as a reset, fails.
@@ -107,17 +116,17 @@ fn begin_drain(connections: &Arc<Connections>) -> thread::JoinHandle<Drained> {
 }
 
 fn drained() -> Drained {
-    Drained { accept_closed: true, ..Drained::default() }
+    with!(Drained::default(), accept_closed: true)
 }
 
 #[test]
 fn a_client_that_never_reads_is_cut_and_holds_no_drain() {
     let stall = Duration::from_millis(50);
-    let (connections, address) = serving(Patience { stall, ..PATIENT });
+    let (connections, address) = serving(Patience::new(stall, HOUR));
     let mut client = connect(address);
     client.write_all(b"much\n").unwrap();
     until("the reply is on its way", || connections.counts().in_request == 1);
-    assert_eq!(connections.drain(GRACE), Drained { cut: 1, ..drained() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), cut: 1));
     let mut received = Vec::new();
     // What was sent may be followed by an end or by a reset: the reply is lost either way.
     let _ = client.read_to_end(&mut received);
@@ -126,7 +135,7 @@ fn a_client_that_never_reads_is_cut_and_holds_no_drain() {
 
 #[test]
 fn a_client_that_reads_slowly_gets_all_of_its_reply() {
-    let (connections, address) = serving(Patience { stall: Duration::from_secs(2), ..PATIENT });
+    let (connections, address) = serving(Patience::new(Duration::from_secs(2), HOUR));
     let connections = Arc::new(connections);
     let mut client = connect(address);
     client.write_all(b"much\n").unwrap();
@@ -137,17 +146,17 @@ fn a_client_that_reads_slowly_gets_all_of_its_reply() {
         received += count;
         thread::sleep(INSTANT);
     }
-    assert_eq!((received, drain.join().unwrap()), (MUCH, Drained { served: 1, ..drained() }));
+    assert_eq!((received, drain.join().unwrap()), (MUCH, with!(drained(), served: 1)));
 }
 
 #[test]
 fn half_a_request_is_cut_unless_it_goes_on() {
     let stall = Duration::from_millis(50);
-    let (connections, address) = serving(Patience { stall, ..PATIENT });
+    let (connections, address) = serving(Patience::new(stall, HOUR));
     let mut client = connect(address);
     client.write_all(b"hel").unwrap();
     until("it has come", || connections.counts().in_request == 1);
-    assert_eq!(connections.drain(GRACE), Drained { cut: 1, ..drained() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), cut: 1));
     assert_eq!(rest(&mut client), "");
 
     let (connections, address) = serving(PATIENT);
@@ -158,7 +167,7 @@ fn half_a_request_is_cut_unless_it_goes_on() {
     let drain = begin_drain(&connections);
     client.write_all(b"lo\nand\nmore\n").unwrap();
     assert_eq!(rest(&mut client), "hello\n", "none that has come after it");
-    assert_eq!(drain.join().unwrap(), Drained { served: 1, ..drained() });
+    assert_eq!(drain.join().unwrap(), with!(drained(), served: 1));
 }
 
 #[test]
@@ -170,12 +179,12 @@ fn a_new_connection_is_answered_once_or_closed_after_its_bound() {
     let drain = begin_drain(&connections);
     client.write_all(b"hello\nagain\n").unwrap();
     assert_eq!(rest(&mut client), "hello\nagain\n", "what came at once");
-    assert_eq!(drain.join().unwrap(), Drained { served: 1, ..drained() });
+    assert_eq!(drain.join().unwrap(), with!(drained(), served: 1));
 
-    let (connections, address) = serving(Patience { first_request: INSTANT, ..PATIENT });
+    let (connections, address) = serving(Patience::new(HOUR, INSTANT));
     let mut client = connect(address);
     until("accepted", || connections.counts().new == 1);
-    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), idle: 1));
     assert_eq!(rest(&mut client), "");
 }
 
@@ -198,7 +207,7 @@ fn the_grace_leaves_a_connection_that_ends_after_its_request() {
     let mut client = connect(address);
     client.write_all(b"hel").unwrap();
     until("it has come", || connections.counts().in_request == 1);
-    assert_eq!(connections.drain(INSTANT), Drained { left: 1, ..drained() });
+    assert_eq!(connections.drain(INSTANT), with!(drained(), left: 1));
     connections.resume();
     let _idle = idle(address);
     client.write_all(b"lo\n").unwrap();
@@ -217,7 +226,7 @@ fn a_connection_that_ends_by_itself_is_counted_as_that() {
     drop(gone);
     panics.write_all(b"ic\n").unwrap();
     assert_eq!(rest(&mut panics), "");
-    assert_eq!(drain.join().unwrap(), Drained { gone: 1, served: 1, ..drained() });
+    assert_eq!(drain.join().unwrap(), with!(drained(), gone: 1, served: 1));
 }
 
 #[test]
@@ -255,7 +264,7 @@ fn an_accept_of_the_daemon_s_own_ends_with_a_drain() {
     drop(idle(address));
     let mut second = idle(address);
     until_idle(&connections);
-    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), idle: 1));
     assert_eq!(rest(&mut second), "");
     drop(second);
     let ids = accepting.join().unwrap();
@@ -273,7 +282,7 @@ fn a_unix_socket_is_served_as_well() {
     let mut client = UnixStream::connect(&path).unwrap();
     ask(&mut client, "hello\n");
     until_idle(&connections);
-    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), idle: 1));
     assert_eq!(rest(&mut client), "");
 }
 
@@ -407,7 +416,7 @@ fn an_event_loop_hears_of_drains_and_accepts_in_none() {
 #[test]
 fn an_event_loop_is_drained_as_threads_are() {
     let (listener, address) = bind();
-    let patience = Patience { stall: Duration::from_millis(200), first_request: INSTANT };
+    let patience = Patience::new(Duration::from_millis(200), INSTANT);
     let (connections, listener) = (Connections::new(patience).unwrap(), Listener::from(listener));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -416,9 +425,9 @@ fn an_event_loop_is_drained_as_threads_are() {
         let (new, mut half, mut deaf) = (connect(address), connect(address), connect(address));
         half.write_all(b"hel").unwrap();
         deaf.write_all(b"much\n").unwrap();
-        let want = Counts { new: 1, between: 20, in_request: 2, lingering: 0 };
+        let want = with!(Counts::default(), new: 1, between: 20, in_request: 2, lingering: 0);
         until("all have been accepted", || connections.counts() == want);
-        assert_eq!(connections.drain(GRACE), Drained { idle: 21, cut: 2, ..drained() });
+        assert_eq!(connections.drain(GRACE), with!(drained(), idle: 21, cut: 2));
         clients.extend([new, half]);
         clients.iter_mut().for_each(|client| assert_eq!(rest(client), ""));
         connections.resume();
@@ -441,14 +450,14 @@ fn held() -> (usize, usize) {
 fn worn_process() {
     assert!(std::env::var_os(WORN).is_some(), "not by hand");
     let before = held();
-    let (connections, address) = serving(Patience { stall: INSTANT, first_request: INSTANT });
+    let (connections, address) = serving(Patience::new(INSTANT, INSTANT));
     for _ in 0..2 {
         let mut clients: Vec<TcpStream> = (0..150).map(|_| idle(address)).collect();
         clients.extend((0..50).map(|_| connect(address)));
         clients[..20].iter_mut().for_each(|client| client.write_all(b"hel").unwrap());
-        let want = Counts { new: 50, between: 130, in_request: 20, lingering: 0 };
+        let want = with!(Counts::default(), new: 50, between: 130, in_request: 20, lingering: 0);
         until("all have been accepted", || connections.counts() == want);
-        assert_eq!(connections.drain(GRACE), Drained { idle: 180, cut: 20, ..drained() });
+        assert_eq!(connections.drain(GRACE), with!(drained(), idle: 180, cut: 20));
         assert_eq!(connections.counts().open(), 0);
         clients.iter_mut().for_each(|client| assert_eq!(rest(client), ""));
         drop(clients);
@@ -475,8 +484,8 @@ fn a_registry_that_is_dropped_waits_for_clients_that_linger() {
     let (connections, address) = serving(PATIENT);
     let mut client = idle(address);
     until_idle(&connections);
-    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
-    assert_eq!(connections.counts(), Counts { lingering: 1, ..Counts::default() });
+    assert_eq!(connections.drain(GRACE), with!(drained(), idle: 1));
+    assert_eq!(connections.counts(), with!(Counts::default(), lingering: 1));
     let (began, closed) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let closes = thread::spawn({
         let closed = closed.clone();

@@ -210,5 +210,5 @@ fn a_daemon_that_would_not_be_believed_is_not_started() {
     let mut spec = handoff::SpawnSpec::new("/bin/true");
     spec.setting.run_as = Some(RunAs::find(Some("65533"), Some("65533")).unwrap());
     let refused = supervisor.cold_start(spec).unwrap_err();
-    assert!(matches!(&refused, Error::Caller(why) if why.contains("with_user")), "{refused}");
+    assert!(matches!(&refused.error, Error::Caller(why) if why.contains("with_user")), "{refused}");
 }

@@ -187,5 +187,8 @@ fn a_binary_that_others_may_write_is_not_executed() {
     set_mode(&binary, 0o757);
     let supervisor = Supervisor::new(dir.path().join("control")).unwrap();
     let refusal = supervisor.cold_start(SpawnSpec::new(&binary)).unwrap_err();
-    assert!(matches!(&refusal, Error::Untrusted(why) if why.to_string().contains("chmod go-w")), "{refusal}");
+    assert!(
+        matches!(&refusal.error, Error::Untrusted(why) if why.to_string().contains("chmod go-w")),
+        "{refusal}"
+    );
 }

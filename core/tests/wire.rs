@@ -79,12 +79,7 @@ fn every_message() -> Vec<Message> {
             repeats: Some(Box::new(Message::Commit { handoff_id })),
         },
         Message::StatusQuery,
-        Message::Status(Status {
-            standing: Standing::Leaving,
-            shard_count: 1,
-            open_conns: 2,
-            last_revision_per_shard: vec![3],
-        }),
+        Message::Status(status()),
         Message::Refused { error: "why".into() },
         Message::StandingQuery,
         Message::StandingReport {
@@ -97,6 +92,12 @@ fn every_message() -> Vec<Message> {
         Message::ListenersQuery,
         Message::Listeners { names: vec!["resp".into()], more: false },
     ]
+}
+
+fn status() -> Status {
+    let mut status = Status::of(Standing::Leaving);
+    (status.shard_count, status.open_conns, status.last_revision_per_shard) = (1, 2, vec![3]);
+    status
 }
 
 fn hex(bytes: &[u8]) -> String {

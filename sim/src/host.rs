@@ -20,7 +20,7 @@ use handoff::time::Time;
 use crate::kernel::{self, LengthOf, Life, Micros, RECORD, Side};
 use crate::program::DeferredAnswer;
 use crate::trace::TracedEffect;
-use crate::trace::words::message_name;
+use crate::trace::words::{is_repeated, message_name};
 use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 /// The user of all processes.
@@ -104,6 +104,11 @@ impl<S: Surroundings> Host<'_, S> {
     pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
         self.world.recorder.effect(|| TracedEffect::Did(what()));
     }
+
+    /// A look, or an attempt that came to nothing.
+    pub(crate) fn tried(&mut self, what: impl FnOnce() -> String) {
+        self.world.recorder.effect(|| TracedEffect::Tried(what()));
+    }
 }
 
 impl<S: Surroundings> SimulatedWorld<S> {
@@ -153,7 +158,9 @@ impl<S: Surroundings> SimulatedWorld<S> {
         let number = self.recorder.next_frame();
         self.recorder.frame(self.kernel.name_of(from), self.kernel.name_of(to), message.name());
         let name = self.kernel.name_of(to);
-        let effect = || TracedEffect::Sent { to: name, message: message_name(message), frame: number };
+        let repeats = is_repeated(message);
+        let effect =
+            || TracedEffect::Sent { to: name, message: message_name(message), frame: number, repeats };
         self.recorder.effect(effect);
         let delay = self.kernel.length(from, LengthOf::Wire) + late;
         let now = self.kernel.now;

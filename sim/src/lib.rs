@@ -21,7 +21,7 @@
 //!     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
 //!         let bytes = self.disk.read("value").unwrap_or_default();
 //!         self.value = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-//!         Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+//!         Ok(ReadinessSnapshot::healthy(Vec::new()))
 //!     }
 //!     fn write(&mut self, _key: u32, value: u64) -> HookResult<()> {
 //!         // In place: a crash in the middle leaves half of it. The sweep says so.
@@ -35,7 +35,7 @@
 //! }
 //! # impl Drainable for Db {
 //! #     fn drain(&mut self, _: Duration) -> HookResult<DrainReport> {
-//! #         Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+//! #         Ok(DrainReport::closed(0))
 //! #     }
 //! #     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> { Ok(SealReport::default()) }
 //! #     fn resume_after_abort(&mut self, _: ResumeFrom) -> HookResult<()> { Ok(()) }

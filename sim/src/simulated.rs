@@ -175,7 +175,7 @@ fn decode(entry: &[u8; ENTRY]) -> (u32, u64) {
 
 impl Drainable for Ledger {
     fn drain(&mut self, _grace: Duration) -> HookResult<DrainReport> {
-        Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+        Ok(DrainReport::closed(0))
     }
 
     fn seal(&mut self, _progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
@@ -183,17 +183,14 @@ impl Drainable for Ledger {
             self.disk.sync(&name)?;
         }
         self.disk.sync_dir()?;
-        Ok(SealReport {
-            last_revision_per_shard: vec![self.entries],
-            data_dir_fingerprint: self.fingerprint(),
-        })
+        Ok(SealReport::new(vec![self.entries]).with_fingerprint(self.fingerprint()))
     }
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
         match from {
             // It believes that: told so wrongly, it does not know what a successor has written.
             ResumeFrom::Memory => Ok(()),
-            ResumeFrom::Disk => {
+            _ => {
                 self.check_format()?;
                 self.load()
             }
@@ -201,7 +198,7 @@ impl Drainable for Ledger {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { shard_count: 1, open_conns: 0, last_revision_per_shard: vec![self.entries] }
+        StateSnapshot::new(0, vec![self.entries])
     }
 
     /// From here on the data is in this build's format.
@@ -220,12 +217,9 @@ impl Simulated for Ledger {
     fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
         self.check_format()?;
         self.load()?;
-        Ok(ReadinessSnapshot {
-            listening_on: vec!["main".into()],
-            healthz_ok: true,
-            advertised_revision_per_shard: vec![self.entries],
-            data_dir_fingerprint: self.fingerprint(),
-        })
+        Ok(ReadinessSnapshot::healthy(vec![self.entries])
+            .with_listeners(["main"])
+            .with_fingerprint(self.fingerprint()))
     }
 
     fn write(&mut self, key: u32, value: u64) -> HookResult<()> {

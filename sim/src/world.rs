@@ -22,6 +22,7 @@ use crate::program::{
     ByteService, DaemonCarrying, DaemonProgram, Process, Program, RunningProgram, SupervisorProgram,
 };
 use crate::simulated::Make;
+use crate::trace::words::EventWords;
 use crate::trace::{Happened, Recorder, Turn};
 
 /// A world. Its processes run daemons and supervisors.
@@ -257,7 +258,7 @@ impl<S> SimulatedWorld<S> {
         &self,
         pid: u32,
         role: MachineRole,
-        event: String,
+        event: EventWords,
         came: Option<(u64, u64)>,
         before: StateName,
     ) -> (Option<Name>, Turn) {
@@ -272,7 +273,8 @@ impl<S> SimulatedWorld<S> {
             Turn {
                 role,
                 from,
-                event,
+                event: event.text,
+                repeats: event.repeats,
                 frame,
                 before: before.name(),
                 after: before.name(),

@@ -29,7 +29,7 @@ impl Counter {
 
 impl Drainable for Counter {
     fn drain(&mut self, _grace: Duration) -> HookResult<DrainReport> {
-        Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+        Ok(DrainReport::closed(0))
     }
     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
         if self.syncs && !self.values.is_empty() {
@@ -52,7 +52,7 @@ impl Drainable for Counter {
 impl Simulated for Counter {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
         self.load();
-        Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+        Ok(ReadinessSnapshot::healthy(Vec::new()))
     }
     fn write(&mut self, key: u32, value: u64) -> HookResult<()> {
         self.disk.append("log", format!("{key}={value}\n").as_bytes())?;

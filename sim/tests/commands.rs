@@ -28,7 +28,7 @@ const RUN: [ShownCommand; 10] = [
     ("sweep --seeds 0..100000 --shard 1/2 --json shard-1.json", &[FEW_SEEDS], 0, "100"),
     ("merge --seeds 0..100000 --shards 2 --json whole.json shard-0.json shard-1.json", &[FEW_SEEDS], 0, ""),
     ("replay 17", &[], 0, "SERVES"),
-    ("replay scenarios/rare/successor.locking.stop.toml --cells", &[], 0, "successor.locking"),
+    ("replay scenarios/corpus/successor.locking.stop.toml --cells", &[], 0, "successor.locking"),
     ("shrink 17", &[], 2, "does not fail"),
     ("trace 17 --html run.html", &[], 0, "run.html"),
     ("explore --list", &[], 0, "one-crash"),

@@ -55,7 +55,7 @@ const MOST_STATES: usize = 1_000_000;
 #[test]
 #[ignore = "for mutants: every other test is harder to please"]
 fn nothing_is_noticed_at_once() {
-    ["scenarios", "scenarios/rare"].into_iter().for_each(replayed);
+    ["scenarios", "scenarios/corpus"].into_iter().for_each(replayed);
     FIRST.into_iter().map(named).for_each(explored);
     swept(0..1500);
 }

@@ -102,8 +102,9 @@ impl From<Verdict> for Code {
         match verdict {
             Verdict::Committed => Code::Ok,
             Verdict::RolledBack | Verdict::FellBack => Code::RolledBack,
-            Verdict::Unconfirmed => Code::Unconfirmed,
             Verdict::NobodyServes => Code::NobodyServes,
+            // And what a later library knows.
+            _ => Code::Unconfirmed,
         }
     }
 }
@@ -144,11 +145,18 @@ impl From<handoff::Error> for CommandFailure {
             handoff::Error::Busy | handoff::Error::Locked(_) => Code::Busy,
             handoff::Error::Peer(_) => Code::Protocol,
             handoff::Error::System { .. } => Code::System,
+            handoff::Error::Defect(_) => Code::Software,
             handoff::Error::Caller(_) | handoff::Error::Untrusted(_) => Code::Config,
             handoff::Error::Unreachable(_) | handoff::Error::Cancelled => Code::Unavailable,
             _ => Code::Software,
         };
         CommandFailure::new(code, error.to_string())
+    }
+}
+
+impl From<handoff::HandoffError> for CommandFailure {
+    fn from(failed: handoff::HandoffError) -> CommandFailure {
+        failed.error.into()
     }
 }
 

@@ -192,7 +192,7 @@ fn report_of(interrupted: &Interrupted, under_way: &UnderWay) -> SwapReport {
     let (outcome, committed) = match interrupted.end {
         InterruptedEnd::Finished => (SwapOutcome::Committed, true),
         InterruptedEnd::Undone => (SwapOutcome::RolledBack, false),
-        InterruptedEnd::Lost => (SwapOutcome::NobodyServes, false),
+        _ => (SwapOutcome::NobodyServes, false),
     };
     SwapReport {
         outcome,

@@ -14,10 +14,10 @@ pub(crate) fn failure(call: &LibraryCall, failure: &CommandFailure) {
 /// Says how a handoff ended.
 pub(crate) fn outcome(binary: &Path, outcome: &HandoffOutcome) {
     let binary = binary.display();
-    for warning in &outcome.warnings {
-        tracing::warn!("{warning}");
-    }
     let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
+    for warning in &outcome.warnings {
+        tracing::warn!(handoff = %id, "{warning}");
+    }
     let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
     if outcome.is_committed() {
         tracing::info!(%binary, handoff = %id, ?total, "committed");

@@ -178,8 +178,8 @@ impl From<Verdict> for SwapOutcome {
             Verdict::Committed => SwapOutcome::Committed,
             Verdict::RolledBack => SwapOutcome::RolledBack,
             Verdict::FellBack => SwapOutcome::FellBack,
-            Verdict::Unconfirmed => SwapOutcome::Unconfirmed,
             Verdict::NobodyServes => SwapOutcome::NobodyServes,
+            _ => SwapOutcome::Unconfirmed,
         }
     }
 }
@@ -352,7 +352,7 @@ impl From<InterruptedEnd> for SwapEnd {
         match end {
             InterruptedEnd::Finished => SwapEnd::Finished,
             InterruptedEnd::Undone => SwapEnd::Undone,
-            InterruptedEnd::Lost => SwapEnd::Lost,
+            _ => SwapEnd::Lost,
         }
     }
 }

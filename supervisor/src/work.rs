@@ -7,7 +7,9 @@ use std::{io, thread};
 
 use handoff::machine::{recovery, supervisor::HandoffVerdict};
 use handoff::node::keeper::TaskEnd;
-use handoff::{CancelHandle, HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
+use handoff::{
+    CancelHandle, HandoffError, HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor,
+};
 
 use crate::config::Config;
 use crate::exit::{Code, CommandFailure};
@@ -145,6 +147,6 @@ fn perform(supervisor: &Supervisor, call: LibraryCall) -> LibraryAnswer {
     })
 }
 
-fn started(result: handoff::Result<HandoffOutcome>) -> LibraryAnswer {
+fn started(result: Result<HandoffOutcome, HandoffError>) -> LibraryAnswer {
     LibraryAnswer::Started(TaskEnd::from(&result), result.map_err(CommandFailure::from))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handoff::machine::{recovery, supervisor::HandoffVerdict};
 use handoff::node::keeper::TaskEnd;
-use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
+use handoff::{Error, HandoffError, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
 /// The deed that a supervisor is to do.
@@ -108,8 +108,8 @@ pub struct OrderOutcome {
     pub warnings: Vec<String>,
 }
 
-impl From<handoff::Result<HandoffOutcome>> for OrderOutcome {
-    fn from(result: handoff::Result<HandoffOutcome>) -> OrderOutcome {
+impl From<Result<HandoffOutcome, HandoffError>> for OrderOutcome {
+    fn from(result: Result<HandoffOutcome, HandoffError>) -> OrderOutcome {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match result {
             Ok(outcome) => OrderOutcome {
@@ -120,7 +120,7 @@ impl From<handoff::Result<HandoffOutcome>> for OrderOutcome {
                 total_ms: millis(outcome.phases.total),
                 warnings: outcome.warnings,
             },
-            Err(error) => error.into(),
+            Err(failed) => failed.error.into(),
         }
     }
 }
@@ -166,6 +166,7 @@ fn name(error: &Error) -> &'static str {
         Error::Untrusted(_) => "Untrusted",
         Error::System { .. } => "System",
         Error::Busy => "Busy",
+        Error::Cancelled => "Cancelled",
         Error::Locked(_) => "Locked",
         Error::Hook(_) => "Hook",
         #[allow(unreachable_patterns, reason = "the list may grow")]
@@ -184,7 +185,7 @@ impl OrderOutcome {
             "NobodyServes" => HandoffVerdict::NobodyServes,
             "Busy" => HandoffVerdict::Busy,
             "Peer" => HandoffVerdict::Unreachable,
-            "other" => HandoffVerdict::Cancelled,
+            "Cancelled" => HandoffVerdict::Cancelled,
             _ => HandoffVerdict::Unconfirmed,
         };
         let journalled = !self.warnings.iter().any(|warning| warning.contains("journal"));

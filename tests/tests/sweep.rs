@@ -1,6 +1,6 @@
 //! The seeded sweep: the production machines on a simulated machine, under faults drawn from seeds.
 //!
-//! With the plans in `scenarios/rare`, which come first, it meets all that can be met, or fails by its name.
+//! With the plans in `scenarios/corpus`, which come first, it meets all that can be met, or fails by its name.
 //! `HANDOFF_SEEDS=1000000` runs more, `HANDOFF_SEED=17` one, with its trace; `HANDOFF_PLAN=FILE` a plan.
 #![cfg(feature = "sim")]
 mod coverage;
@@ -19,14 +19,14 @@ const USUAL: u64 = 10_000;
 #[test]
 fn a_sweep_over_all_kinds_of_faults() {
     let start = Instant::now();
-    let rare = run_corpus(&coverage::corpus(), &ledgers()).unwrap_or_else(|why| panic!("{why}"));
+    let corpus = run_corpus(&coverage::corpus(), &ledgers()).unwrap_or_else(|why| panic!("{why}"));
     let summary = check(USUAL, Ledger::new);
     if summary.runs > 0 {
         println!("{} runs in {:?}, {} of them twice", summary.runs, start.elapsed(), summary.run_twice);
     }
     // Fewer are a run that looks for something else.
     if summary.runs >= USUAL {
-        let problems = coverage::problems(&[&rare, &summary]);
+        let problems = coverage::problems(&[&corpus, &summary]);
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }

@@ -24,7 +24,7 @@ async fn count(mut client: AsyncConnection) -> HookResult<()> {
 
 impl AsyncDaemon for Count {
     async fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+        Ok(ReadinessSnapshot::healthy(Vec::new()))
     }
     async fn serve(&mut self, mut listeners: AsyncListeners) -> HookResult<()> {
         self.0.serve(&mut listeners, "lines", count)
@@ -43,7 +43,7 @@ impl AsyncDaemon for Count {
         Some(&self.0)
     }
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { open_conns: self.0.counts().open(), ..Default::default() }
+        StateSnapshot::new(self.0.counts().open(), Vec::new())
     }
 }
 

@@ -111,7 +111,7 @@ impl AsyncServer {
 
     /// Drains: returns when no connection is left, or after `grace`.
     pub async fn drain(&mut self, grace: Duration) -> DrainReport {
-        let mut report = DrainReport { open_conns_remaining: 0, accept_closed: true };
+        let mut report = DrainReport::closed(0);
         let Some(ServerRun { gate, mut task }) = self.run.take() else { return report };
         let end = Instant::now() + grace;
         gate.shut();
@@ -131,7 +131,7 @@ impl AsyncServer {
 
 impl AsyncDaemon for AsyncServer {
     async fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+        Ok(ReadinessSnapshot::healthy(Vec::new()))
     }
 
     async fn serve(&mut self, mut listeners: AsyncListeners) -> HookResult<()> {
@@ -151,6 +151,6 @@ impl AsyncDaemon for AsyncServer {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { open_conns: self.open(), ..Default::default() }
+        StateSnapshot::new(self.open(), Vec::new())
     }
 }

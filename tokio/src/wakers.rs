@@ -73,7 +73,7 @@ impl ClientWakers {
             let also_idle = match *drain.borrow_and_update() {
                 DrainState::NoDrain => None,
                 DrainState::Keeps => Some(false),
-                DrainState::Ends | DrainState::Closed => Some(true),
+                _ => Some(true),
             };
             also_idle.into_iter().for_each(|also_idle| self.wake(also_idle));
             let changed = match also_idle {

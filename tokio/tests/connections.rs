@@ -16,10 +16,19 @@ use handoff_tokio::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
+/// A value with other values in these fields: what may grow has no literal outside of its crate.
+macro_rules! with {
+    ($base:expr, $($field:ident: $value:expr),+) => {{
+        let mut changed = $base;
+        $( changed.$field = $value; )+
+        changed
+    }};
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 const INSTANT: Duration = Duration::from_millis(1);
 const GRACE: Duration = Duration::from_secs(180);
-const PATIENT: Patience = Patience { stall: HOUR, first_request: HOUR };
+const PATIENT: Patience = Patience::new(HOUR, HOUR);
 /// Far more than the system keeps for a client that does not read.
 const MUCH: usize = 64 << 20;
 
@@ -114,16 +123,16 @@ fn rest(client: &mut impl Read) -> String {
 }
 
 fn drained() -> Drained {
-    Drained { accept_closed: true, ..Drained::default() }
+    with!(Drained::default(), accept_closed: true)
 }
 
 #[test]
 fn a_client_that_never_reads_is_cut_and_holds_no_drain() {
-    let site = Site::new(Patience { stall: Duration::from_millis(50), ..PATIENT });
+    let site = Site::new(Patience::new(Duration::from_millis(50), HOUR));
     let mut client = site.connect();
     client.write_all(b"much\n").unwrap();
-    site.until_counts(Counts { in_request: 1, ..Counts::default() });
-    assert_eq!(site.drain(GRACE), Drained { cut: 1, ..drained() });
+    site.until_counts(with!(Counts::default(), in_request: 1));
+    assert_eq!(site.drain(GRACE), with!(drained(), cut: 1));
     let mut received = Vec::new();
     assert!(client.read_to_end(&mut received).is_err() || received.len() < MUCH);
 }
@@ -133,7 +142,7 @@ fn a_client_that_reads_slowly_gets_all_of_its_reply() {
     let site = Site::new(PATIENT);
     let mut client = site.connect();
     client.write_all(b"much\n").unwrap();
-    site.until_counts(Counts { in_request: 1, ..Counts::default() });
+    site.until_counts(with!(Counts::default(), in_request: 1));
     let reads = thread::spawn(move || {
         let (mut received, mut bytes) = (0, vec![0; 1 << 20]);
         while let count @ 1.. = client.read(&mut bytes).unwrap() {
@@ -142,17 +151,17 @@ fn a_client_that_reads_slowly_gets_all_of_its_reply() {
         }
         received
     });
-    assert_eq!(site.drain(GRACE), Drained { served: 1, ..drained() });
+    assert_eq!(site.drain(GRACE), with!(drained(), served: 1));
     assert_eq!(reads.join().unwrap(), MUCH);
 }
 
 #[test]
 fn half_a_request_is_cut_unless_it_goes_on() {
     for (goes_on, stall) in [(false, Duration::from_millis(50)), (true, HOUR)] {
-        let site = Site::new(Patience { stall, ..PATIENT });
+        let site = Site::new(Patience::new(stall, HOUR));
         let (mut idle, mut half) = (site.idle(), site.idle());
         half.write_all(b"ha").unwrap();
-        site.until_counts(Counts { between: 1, in_request: 1, ..Counts::default() });
+        site.until_counts(with!(Counts::default(), between: 1, in_request: 1));
         let client = thread::spawn(move || {
             assert_eq!(rest(&mut idle), "", "the drain has begun");
             if goes_on {
@@ -161,31 +170,30 @@ fn half_a_request_is_cut_unless_it_goes_on() {
             }
             half
         });
-        let ended =
-            if goes_on { Drained { served: 1, ..drained() } } else { Drained { cut: 1, ..drained() } };
-        assert_eq!(site.drain(GRACE), Drained { idle: 1, ..ended });
+        let ended = if goes_on { with!(drained(), served: 1) } else { with!(drained(), cut: 1) };
+        assert_eq!(site.drain(GRACE), with!(ended, idle: 1));
         drop(client.join().unwrap());
     }
 }
 
 #[test]
 fn a_new_connection_is_answered_once_or_closed_after_its_bound() {
-    let site = Site::new(Patience { first_request: HOUR, ..PATIENT });
+    let site = Site::new(PATIENT);
     let mut client = site.connect();
-    site.until_counts(Counts { new: 1, ..Counts::default() });
+    site.until_counts(with!(Counts::default(), new: 1));
     let mut idle = site.idle();
     let asks = thread::spawn(move || {
         assert_eq!(rest(&mut idle), "", "the drain has begun");
         client.write_all(b"first\n").unwrap();
         rest(&mut client)
     });
-    assert_eq!(site.drain(GRACE), Drained { idle: 1, served: 1, ..drained() });
+    assert_eq!(site.drain(GRACE), with!(drained(), idle: 1, served: 1));
     assert_eq!(asks.join().unwrap(), "first\n");
 
-    let site = Site::new(Patience { first_request: INSTANT, ..PATIENT });
+    let site = Site::new(Patience::new(HOUR, INSTANT));
     let mut client = site.connect();
-    site.until_counts(Counts { new: 1, ..Counts::default() });
-    assert_eq!(site.drain(GRACE), Drained { idle: 1, ..drained() });
+    site.until_counts(with!(Counts::default(), new: 1));
+    assert_eq!(site.drain(GRACE), with!(drained(), idle: 1));
     assert_eq!(rest(&mut client), "");
 }
 
@@ -193,7 +201,7 @@ fn a_new_connection_is_answered_once_or_closed_after_its_bound() {
 fn what_queues_up_in_a_drain_is_served_after_a_resume() {
     let site = Site::new(PATIENT);
     let mut idle = site.idle();
-    assert_eq!(site.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(site.drain(GRACE), with!(drained(), idle: 1));
     assert_eq!(rest(&mut idle), "");
     let mut queued = site.connect();
     queued.write_all(b"queued\n").unwrap();
@@ -218,7 +226,7 @@ fn no_more_connections_than_the_limit_are_accepted() {
     let mut third = site.connect();
     third.write_all(b"third\n").unwrap();
     ask(&mut second, "second\n");
-    site.until_counts(Counts { between: 2, ..Counts::default() });
+    site.until_counts(with!(Counts::default(), between: 2));
     drop(first);
     let mut reply = [0; 6];
     third.read_exact(&mut reply).unwrap();
@@ -253,7 +261,7 @@ fn a_unix_socket_is_served_as_well() {
     });
     let mut client = UnixStream::connect(&path).unwrap();
     ask(&mut client, "hello\n");
-    assert_eq!(runtime.block_on(connections.drain(GRACE)), Drained { idle: 1, ..drained() });
+    assert_eq!(runtime.block_on(connections.drain(GRACE)), with!(drained(), idle: 1));
     assert_eq!(rest(&mut client), "");
 }
 

@@ -76,7 +76,7 @@ fn pair(client: &mut TcpStream, byte: u8) {
 
 #[test]
 fn a_new_connection_may_send_its_first_request_before_a_server_shuts_down() {
-    let (runtime, mut server, address) = started(Patience { first_request: HOUR, ..Patience::default() });
+    let (runtime, mut server, address) = started(Patience::new(Patience::default().stall, HOUR));
     let mut client = connect(&address);
     until("the connection is accepted", || server.open() == 1);
     let mut drain = Box::pin(server.drain(GRACE));
@@ -93,7 +93,7 @@ fn a_new_connection_may_send_its_first_request_before_a_server_shuts_down() {
     assert!(queued.read(&mut [0]).is_err(), "nothing is accepted");
     let asks = std::thread::spawn(move || pair(&mut client, b'a'));
     let report = runtime.block_on(drain);
-    assert_eq!(report, DrainReport { open_conns_remaining: 0, accept_closed: true });
+    assert_eq!(report, DrainReport::closed(0));
     asks.join().unwrap();
 }
 
@@ -119,7 +119,7 @@ fn the_grace_of_a_drain_leaves_what_a_server_still_has() {
     let mut silent = connect(&address);
     until("both connections are accepted", || server.open() == 2);
     let report = runtime.block_on(server.drain(Duration::from_millis(500)));
-    assert_eq!(report, DrainReport { open_conns_remaining: 1, accept_closed: true });
+    assert_eq!(report, DrainReport::closed(1));
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     client.write_all(b"l").unwrap();
     let mut reply = Vec::new();

@@ -31,11 +31,7 @@ fn answer(client: &mut Connection) -> HookResult<()> {
 
 impl Daemon for Echo {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        Ok(ReadinessSnapshot {
-            healthz_ok: true,
-            advertised_revision_per_shard: vec![1],
-            ..Default::default()
-        })
+        Ok(ReadinessSnapshot::healthy(vec![1]))
     }
 
     fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
@@ -50,7 +46,7 @@ impl Drainable for Echo {
     }
 
     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        Ok(SealReport { last_revision_per_shard: vec![1], ..Default::default() })
+        Ok(SealReport::new(vec![1]))
     }
 
     fn resume_after_abort(&mut self, _: ResumeFrom) -> HookResult<()> {
@@ -59,7 +55,7 @@ impl Drainable for Echo {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { open_conns: self.0.counts().open(), ..Default::default() }
+        StateSnapshot::new(self.0.counts().open(), Vec::new())
     }
 
     fn connections(&self) -> Option<&Connections> {

@@ -8,6 +8,7 @@ use crate::time::{Duration, Time};
 /// The times that a drain grants each connection. All clients wait while a daemon drains, so what holds for
 /// one connection must be far below the grace of the whole drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// The longest time that a connection may make no progress in the middle of a request or a reply before
     /// it is cut. Progress is a byte that came from the client or that its socket took, however long the
@@ -26,8 +27,13 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Returns how long to wait before looking again. No look counts for more, so that a machine that was
-    /// suspended between two looks does not cut all its clients.
+    /// Grants `stall` without progress, and `first_request` for the first request.
+    pub const fn new(stall: Duration, first_request: Duration) -> Patience {
+        Patience { stall, first_request }
+    }
+
+    /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
+    /// looks does not cut all its clients.
     pub fn step(&self) -> Duration {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
     }
@@ -35,6 +41,7 @@ impl Patience {
 
 /// The number of further requests that a connection takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Remaining {
     /// Any number: there is no drain.
     Any,

@@ -8,6 +8,7 @@ const ACCEPT_STOPS: Duration = Duration::from_secs(1);
 
 /// The ends, in a drain, of the connections that were open when it began. Each is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drained {
     /// Closed by the drain while nothing was under way: between two requests, or new and without a first one.
     pub idle: u32,

@@ -218,6 +218,13 @@ impl IncumbentMachine {
         });
     }
 
+    /// The handoff that is under way: one that is not over yet, or that was not said to be final yet.
+    pub fn handoff_id(&self) -> Option<HandoffId> {
+        let session = self.session.as_ref().filter(|session| !session.over);
+        let awaited = || self.awaits_final.as_ref().map(|awaited| awaited.handoff_id);
+        session.map(|session| session.handoff_id).or_else(awaited)
+    }
+
     fn say(&mut self, message: Message, out: &mut Out<'_, Self>) {
         let Some(session) = &mut self.session else { return };
         session.last = Some(message.clone());

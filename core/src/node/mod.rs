@@ -13,6 +13,7 @@ use core::ops::ControlFlow;
 use crate::{
     drive::{self, Runs},
     host::{Clock, Crashed, Gap, Gaps},
+    id::HandoffId,
     machine::{Cell, MachineRole, StateName},
     message::Message,
     text::PlainText,
@@ -95,6 +96,9 @@ pub trait Node {
 
     /// Returns whether nothing more is handed to the machine.
     fn is_over(&self) -> bool;
+
+    /// The handoff that the machine takes part in; `None` if it is in none.
+    fn handoff(&self) -> Option<HandoffId>;
 }
 
 /// A node on the operating system `O`: the order in which what has happened is handed to the machine.

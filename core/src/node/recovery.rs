@@ -12,7 +12,7 @@ use crate::{
     bounds,
     error::HostError,
     host::{Clock, Crashed, Discovery, Gaps, RecoveryHost, Transport},
-    id::ProcessId,
+    id::{HandoffId, ProcessId},
     journal::Journal,
     machine::{
         Machine, MachineRole, RecoveryMachine, StateName,
@@ -296,6 +296,11 @@ impl Node for RecoveryNode {
 
     fn is_over(&self) -> bool {
         self.rest.outcome.is_some()
+    }
+
+    /// A recovery is no handoff, though it may end one that was interrupted.
+    fn handoff(&self) -> Option<HandoffId> {
+        None
     }
 }
 

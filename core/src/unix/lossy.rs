@@ -11,7 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The largest number of lines that wait to be written.
+use crate::id::HandoffId;
+use crate::unix::under_way;
+
+/// How many lines wait to be written at most.
 const LINES: usize = 4096;
 
 /// Writes lines without ever waiting or failing. Copies write to the same place.
@@ -50,7 +53,7 @@ impl Backlog {
 
 impl LossyWriter {
     /// Starts the thread that writes to `out`. Each line begins with `head`; where both begin with `{`, they become one
-    /// object. `told` makes a line of the number of lines that were lost.
+    /// object. While this process takes part in a handoff, `handoff=<id>` comes next, or that member of the object. `told` makes a line of the number of lines that were lost.
     ///
     /// # Errors
     /// No thread can be started.
@@ -63,7 +66,8 @@ impl LossyWriter {
         let state = Arc::<Backlog>::default();
         let writer = LossyWriter { head: head.into().into(), lines, state: Arc::clone(&state) };
         let head = Arc::clone(&writer.head);
-        let work = move || write_all(out, &queue, &state, |lost| with_head(&head, told(lost).as_bytes()));
+        let work =
+            move || write_all(out, &queue, &state, |lost| with_head(&head, None, told(lost).as_bytes()));
         thread::Builder::new().name("log".into()).spawn(work)?;
         Ok(writer)
     }
@@ -94,7 +98,7 @@ impl Write for LossyWriter {
     /// Takes `line`, which is one or more whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.state.count(1);
-        if self.lines.try_send(with_head(&self.head, line)).is_err() {
+        if self.lines.try_send(with_head(&self.head, under_way::handoff(), line)).is_err() {
             self.state.loses(1);
             self.state.count(-1);
         }
@@ -106,11 +110,12 @@ impl Write for LossyWriter {
     }
 }
 
-fn with_head(head: &[u8], line: &[u8]) -> Vec<u8> {
-    match (head.first(), line.strip_prefix(b"{")) {
-        (Some(b'{'), Some(rest)) => [head, rest].concat(),
-        _ => [head, line].concat(),
-    }
+fn with_head(head: &[u8], handoff: Option<HandoffId>, line: &[u8]) -> Vec<u8> {
+    let (line, handoff) = match (head.first(), line.strip_prefix(b"{")) {
+        (Some(b'{'), Some(rest)) => (rest, handoff.map(|id| format!("\"handoff\":\"{id}\","))),
+        _ => (line, handoff.map(|id| format!("handoff={id} "))),
+    };
+    [head, handoff.unwrap_or_default().as_bytes(), line].concat()
 }
 
 /// Writes until no writer is left.
@@ -198,7 +203,19 @@ mod tests {
 
     #[test]
     fn objects_become_one() {
-        assert_eq!(with_head(b"{\"pid\":7,", b"{\"a\":1}\n"), b"{\"pid\":7,\"a\":1}\n");
-        assert_eq!(with_head(b"kv[7] ", b"{x}\n"), b"kv[7] {x}\n");
+        assert_eq!(with_head(b"{\"pid\":7,", None, b"{\"a\":1}\n"), b"{\"pid\":7,\"a\":1}\n");
+        assert_eq!(with_head(b"kv[7] ", None, b"{x}\n"), b"kv[7] {x}\n");
+    }
+
+    #[test]
+    fn each_line_of_a_handoff_has_its_id() {
+        let id = HandoffId([0xab; 16]);
+        let object = with_head(b"{\"pid\":7,", Some(id), b"{\"a\":1}\n");
+        assert_eq!(
+            String::from_utf8(object).unwrap(),
+            format!("{{\"pid\":7,\"handoff\":\"{id}\",\"a\":1}}\n")
+        );
+        let line = with_head(b"kv[7] ", Some(id), b"x\n");
+        assert_eq!(String::from_utf8(line).unwrap(), format!("kv[7] handoff={id} x\n"));
     }
 }

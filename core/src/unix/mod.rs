@@ -35,6 +35,7 @@ mod reactor;
 mod reports;
 mod rights;
 mod run;
+mod under_way;
 
 pub use connections::{
     Acceptor, Arrival, ConnId, Connection, Connections, Counts, DrainState, Drained, EventLoop, Listener,
@@ -52,6 +53,7 @@ pub use role::{DetectedRole, Incumbent, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};
 pub use supervisor::{
-    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, HandoffProgress, Image, Interrupted,
-    InterruptedEnd, Participant, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
+    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffError, HandoffOutcome, HandoffProgress, Image,
+    Interrupted, InterruptedEnd, Participant, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor,
+    Verdict,
 };

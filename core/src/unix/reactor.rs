@@ -7,7 +7,7 @@ use crate::host::Clock;
 use crate::machine::StateName;
 use crate::node::{Faithful, NodeOn};
 use crate::time::Duration;
-use crate::unix::poller;
+use crate::unix::{poller, under_way};
 
 /// The system that a node stands on in a real process.
 pub(crate) trait System: Clock {
@@ -54,15 +54,18 @@ where
     N: NodeOn<O, Event: Debug>,
     O: System,
 {
-    let (role, before) = (node.role(), node.state());
+    let (role, before, handoff) = (node.role(), node.state(), node.handoff());
+    under_way::note(handoff);
     tracing::trace!(target: "handoff.event", %role, state = %before, ?event);
     if node.step(os, event, &mut Faithful).is_break() {
         return ControlFlow::Break(());
     }
     let after = node.state();
+    under_way::note(node.handoff().or(handoff));
     if before != after {
         tracing::debug!(target: "handoff.state", %role, from = %before, to = %after);
     }
     os.stepped(after);
+    under_way::note(node.handoff());
     ControlFlow::Continue(())
 }

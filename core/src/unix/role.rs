@@ -25,11 +25,12 @@
 //!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
 //!         let (listeners, opening) = begun.take_listeners();
 //!         db = Db::open(&files);
-//!         let ready = ReadinessSnapshot { healthz_ok: true, ..Default::default() };
+//!         let ready = ReadinessSnapshot::healthy(Vec::new());
 //!         let committed = opening.ready(ready).wait_for_commit()?;
 //!         db.accept(listeners);
 //!         committed.serving()
 //!     }
+//!     other => return Err(handoff::Error::Caller(format!("no way to start as {other:?}"))),
 //! };
 //! incumbent.serve(&mut db)?;
 //! # Ok(())
@@ -51,6 +52,7 @@ use crate::unix::run::{Ended, carrier_of, ended, serve_calls};
 
 /// The role that this process was started in.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum DetectedRole {
     /// By no supervisor: it starts by itself.
     ColdStart,

@@ -83,6 +83,7 @@ impl DataPlace {
 
 /// The reason why a daemon is not needed any more. The process is to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
     /// A successor serves.
     Retired,

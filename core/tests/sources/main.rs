@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 mod decisions;
 mod errors;
-mod first_words;
+mod growth;
 mod killing;
 mod names;
 mod one_order;

@@ -106,10 +106,10 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
         hang_open: args.hang_open,
-        patience: Patience {
-            stall: Duration::from_millis(args.stall_ms),
-            first_request: Duration::from_millis(args.first_request_ms),
-        },
+        patience: Patience::new(
+            Duration::from_millis(args.stall_ms),
+            Duration::from_millis(args.first_request_ms),
+        ),
         ..ServerConfig::new(data.path(), build_id)
     };
     let options = Options::in_dir(data.clone(), args.control)
@@ -118,7 +118,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         .listener(HTTP, args.http);
     match Kv::new(&config).and_then(|kv| handoff::run(options, kv)) {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::Aborted(_)) => ExitCode::from(75),
+        Ok(_) => ExitCode::from(75),
         Err(error) => {
             tracing::error!(%error, "handoff-kv failed");
             match error {

@@ -123,12 +123,9 @@ impl Daemon for Kv {
         }
         self.start_writing()?;
         self.engine.set_standing(Standing::Ready);
-        Ok(ReadinessSnapshot {
-            listening_on: vec![RESP.into(), HTTP.into()],
-            healthz_ok: true,
-            advertised_revision_per_shard: vec![self.engine.store.summary().revision],
-            data_dir_fingerprint: self.engine.store.fingerprint()?,
-        })
+        Ok(ReadinessSnapshot::healthy(vec![self.engine.store.summary().revision])
+            .with_listeners([RESP, HTTP])
+            .with_fingerprint(self.engine.store.fingerprint()?))
     }
 
     fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
@@ -164,7 +161,7 @@ impl Drainable for Kv {
         let last_revision = self.engine.store.summary().revision;
         progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision });
         self.engine.set_standing(Standing::Sealed);
-        Ok(SealReport { last_revision_per_shard: vec![last_revision], data_dir_fingerprint })
+        Ok(SealReport::new(vec![last_revision]).with_fingerprint(data_dir_fingerprint))
     }
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
@@ -179,11 +176,8 @@ impl Drainable for Kv {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot {
-            shard_count: 1,
-            open_conns: self.connections.counts().open(),
-            last_revision_per_shard: vec![self.engine.store.summary().revision],
-        }
+        let revision = self.engine.store.summary().revision;
+        StateSnapshot::new(self.connections.counts().open(), vec![revision])
     }
 }
 

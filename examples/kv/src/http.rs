@@ -31,7 +31,7 @@ impl Conversation for HttpSession {
                     let ends = match out.remaining() {
                         Remaining::Any => false,
                         Remaining::Received => parse_head(&input[used..]) == Ok(None),
-                        Remaining::This => true,
+                        _ => true,
                     };
                     let keep_alive = head.keep_alive && !ends;
                     let response = self.respond(&head, out);

@@ -20,8 +20,10 @@ const LARGE: usize = 1 << 20;
 
 fn patient(stall: Duration, first_request: Duration) -> (TempDir, TestSockets, Kv) {
     let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
-    let config =
-        ServerConfig { patience: Patience { stall, first_request }, ..ServerConfig::new(dir.path(), "one") };
+    let config = ServerConfig {
+        patience: Patience::new(stall, first_request),
+        ..ServerConfig::new(dir.path(), "one")
+    };
     let (kv, _) = start_with(&config, &sockets);
     (dir, sockets, kv)
 }

@@ -27,8 +27,7 @@ fn answer(client: &mut Connection, log: &Log) -> HookResult<()> {
 
 impl Daemon for Minimal {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        let advertised_revision_per_shard = vec![self.log.open()?];
-        Ok(ReadinessSnapshot { healthz_ok: true, advertised_revision_per_shard, ..Default::default() })
+        Ok(ReadinessSnapshot::healthy(vec![self.log.open()?]))
     }
     fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
         let listener = listeners.take_tcp("lines").ok_or("there is no listener called \"lines\"")?;
@@ -42,7 +41,7 @@ impl Drainable for Minimal {
         Ok(self.connections.drain(grace).into())
     }
     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        Ok(SealReport { last_revision_per_shard: vec![self.log.close()?], ..Default::default() })
+        Ok(SealReport::new(vec![self.log.close()?]))
     }
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
         if from == ResumeFrom::Disk {
@@ -55,7 +54,7 @@ impl Drainable for Minimal {
         Some(&self.connections)
     }
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { open_conns: self.connections.counts().open(), ..Default::default() }
+        StateSnapshot::new(self.connections.counts().open(), Vec::new())
     }
 }
 

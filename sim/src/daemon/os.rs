@@ -123,7 +123,11 @@ impl<S: Surroundings> Storage for Host<'_, S> {
             false => Some(world.try_lock(pid)),
         };
         let answer = self.answer(late, answer, told);
-        self.did(|| format!("lock: {}", answer.as_ref().map_or("asked", lock_answer)));
+        let words = || format!("lock: {}", answer.as_ref().map_or("asked", lock_answer));
+        match &answer {
+            Some(LockAnswer::Busy { .. }) => self.tried(words),
+            _ => self.did(words),
+        }
         answer
     }
 

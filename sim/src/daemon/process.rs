@@ -16,7 +16,7 @@ use crate::plan::What as Fault;
 use crate::program::{DaemonProgram, Process};
 use crate::simulated::Simulated;
 use crate::trace::Happened;
-use crate::trace::words::daemon_event_name;
+use crate::trace::words::{EventWords, daemon_event};
 use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 /// The time for which a daemon that is asked to stop lets open requests finish.
@@ -125,7 +125,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
 
     /// Lets the machine handle `event`.
     fn daemon_step(&mut self, pid: u32, node: &mut node::DaemonNode, event: Event, came: Option<(u64, u64)>) {
-        let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
+        let name = if self.recorder.on { daemon_event(&event) } else { EventWords::default() };
         let turn = self.turn_begins(pid, node.role().kind(), name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
@@ -374,12 +374,12 @@ pub(crate) fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> HostErr
 fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
     match hook {
         AnyHook::Incumbent(incumbent::Hook::Drain { grace, .. }) => app.drain(*grace).map_err(failed).map(
-            |handoff::DrainReport { open_conns_remaining, accept_closed }| {
+            |handoff::DrainReport { open_conns_remaining, accept_closed, .. }| {
                 Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(failed).map(
-            |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
+            |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint, .. }| {
                 Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),

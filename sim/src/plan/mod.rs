@@ -112,7 +112,7 @@ impl Times {
     /// Returns how long a daemon bears with its clients: in production's proportions.
     pub(crate) fn patience(&self) -> Patience {
         let stall = self.stall.duration();
-        Patience { stall, first_request: stall * 2 / 5 }
+        Patience::new(stall, stall * 2 / 5)
     }
 
     /// After the last fault, one process serves within this: whatever waits, waits for one of these limits, and each

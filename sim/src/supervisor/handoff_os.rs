@@ -33,7 +33,7 @@ impl<S: Surroundings> Host<'_, S> {
 
 impl<S: Surroundings> Os for Host<'_, S> {
     fn connect(&mut self) -> Option<ControlConnection> {
-        self.did(|| "connects".into());
+        self.tried(|| "connects".into());
         let told = |connection| DeferredAnswer::Handoff(Answer::Connected(connection));
         self.answer_at_once(|world, pid| Some(world.supervisor_connects(pid)), told)
     }

@@ -10,7 +10,7 @@ use handoff::node::{Node, NodeOn, recovery as node};
 use crate::host::Host;
 use crate::kernel::{KernelLink, Micros, Side};
 use crate::program::{Process, RecoveryTask, SupervisorProgram, TaskUnderWay};
-use crate::trace::words::{message_name, noted};
+use crate::trace::words::{EventWords, noted};
 use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 impl<S: Surroundings> SimulatedWorld<S> {
@@ -107,7 +107,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProgram::recovery_mut) {
             recovery.late |= event == Event::Timer(Timer::Deadline);
         }
-        let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
+        let name = if self.recorder.on { self.recovery_event(&event) } else { EventWords::default() };
         let begun = self.turn_begins(pid, RecoveryMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
@@ -156,15 +156,15 @@ impl<S: Surroundings> SimulatedWorld<S> {
         }
     }
 
-    fn recovery_event_name(&self, event: &Event) -> String {
+    fn recovery_event(&self, event: &Event) -> EventWords {
         match event {
             Event::Start => "recovers".into(),
             Event::Looked(_) => "has looked".into(),
-            Event::Frame(_, message) => message_name(message),
-            Event::Closed(process) => format!("{} closed", self.kernel.name_of(process.pid)),
+            Event::Frame(_, message) => EventWords::message(message),
+            Event::Closed(process) => format!("{} closed", self.kernel.name_of(process.pid)).into(),
             Event::Ended(_) => "a daemon has ended".into(),
-            Event::Noted(_, result) => format!("journal {}", noted(result)),
-            Event::Timer(timer) => format!("timer {timer:?}"),
+            Event::Noted(_, result) => format!("journal {}", noted(result)).into(),
+            Event::Timer(timer) => EventWords::timer(*timer),
             Event::Cancel => "cancelled".into(),
         }
     }

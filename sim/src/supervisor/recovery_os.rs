@@ -35,7 +35,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Seen> {
         let told = move |seen| DeferredAnswer::Recovery(Answer::Looked(seen, also));
         let seen = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
-        self.did(|| if seen.is_some() { "looks".into() } else { "looks later".into() });
+        self.tried(|| if seen.is_some() { "looks".into() } else { "looks later".into() });
         seen
     }
 

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::kernel::{Micros, Side};
 use crate::plan::Planted;
 use crate::program::{HandoffTask, Party, Process, SupervisorProgram, TaskUnderWay};
-use crate::trace::words::{message_name, written};
+use crate::trace::words::{EventWords, written};
 use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
@@ -138,7 +138,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
                 _ => {}
             }
         }
-        let name = if self.recorder.on { event_name(&event) } else { String::new() };
+        let name = if self.recorder.on { handoff_event(&event) } else { EventWords::default() };
         let begun = self.turn_begins(pid, SupervisorMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
@@ -214,21 +214,21 @@ impl<S: Surroundings> SimulatedWorld<S> {
     }
 }
 
-fn event_name(event: &Event) -> String {
+fn handoff_event(event: &Event) -> EventWords {
     let peer = |peer: &Peer| format!("{peer:?}").to_lowercase();
     match event {
         Event::Start { replace: true, .. } => "asked to swap".into(),
         Event::Start { replace: false, .. } => "cold start".into(),
-        Event::ConnectFailed(why) => format!("can't connect: {why}"),
-        Event::Frame(_, message) => message_name(message),
-        Event::Unfit(why) => format!("unfit: {why}"),
-        Event::Closed(from, why) => format!("{} closed: {why}", peer(from)),
-        Event::Ended(from, _) => format!("{} has ended", peer(from)),
+        Event::ConnectFailed(why) => EventWords::from(format!("can't connect: {why}")).again(),
+        Event::Frame(_, message) => EventWords::message(message),
+        Event::Unfit(why) => format!("unfit: {why}").into(),
+        Event::Closed(from, why) => format!("{} closed: {why}", peer(from)).into(),
+        Event::Ended(from, _) => format!("{} has ended", peer(from)).into(),
         Event::Spawned(Ok(_)) => "spawned".into(),
-        Event::Spawned(Err(why)) => format!("not spawned: {why}"),
-        Event::Persisted(note, result) => format!("journal {note:?} {}", written(result)),
-        Event::Timer(timer) => format!("timer {timer:?}"),
-        Event::Cancel(why) => why.to_string(),
+        Event::Spawned(Err(why)) => format!("not spawned: {why}").into(),
+        Event::Persisted(note, result) => format!("journal {note:?} {}", written(result)).into(),
+        Event::Timer(timer) => EventWords::timer(*timer),
+        Event::Cancel(why) => why.to_string().into(),
     }
 }
 

@@ -76,11 +76,13 @@ fn step(entry: &TraceEntry) -> Dot {
         }
         Happened::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
-                TracedEffect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
-                TracedEffect::Did(_) => None,
+                TracedEffect::Sent { to, message, frame, .. } => {
+                    Some((*frame, to.to_string(), message.clone()))
+                }
+                TracedEffect::Tried(_) | TracedEffect::Did(_) => None,
             });
             let did = turn.effects.iter().filter_map(|effect| match effect {
-                TracedEffect::Did(what) => Some(what.clone()),
+                TracedEffect::Tried(what) | TracedEffect::Did(what) => Some(what.clone()),
                 TracedEffect::Sent { .. } => None,
             });
             Dot {

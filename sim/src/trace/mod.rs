@@ -72,6 +72,8 @@ pub struct Turn {
     pub from: Option<Name>,
     /// The event: a message's name, a timer, a hook's end.
     pub event: String,
+    /// Whether the event only repeats what was said, asked or tried before.
+    pub repeats: bool,
     /// The frame's number.
     pub frame: Option<u64>,
     /// The state before it.
@@ -93,7 +95,11 @@ pub enum TracedEffect {
         message: String,
         /// The frame's number.
         frame: u64,
+        /// Whether it only repeats what was said or asked before.
+        repeats: bool,
     },
+    /// A look, or an attempt that came to nothing: made again and again until it finds something.
+    Tried(String),
     /// Anything else.
     Did(String),
 }

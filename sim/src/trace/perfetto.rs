@@ -43,7 +43,9 @@ fn add(entry: &TraceEntry, track: u32, events: &mut Vec<Value>) {
             for effect in &turn.effects {
                 match effect {
                     TracedEffect::Sent { frame, .. } => event("s", "frame", json!({"id": frame})),
-                    TracedEffect::Did(what) => event("i", what, json!({"s": "t"})),
+                    TracedEffect::Tried(what) | TracedEffect::Did(what) => {
+                        event("i", what, json!({"s": "t"}))
+                    }
                 }
             }
         }

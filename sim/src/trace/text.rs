@@ -25,18 +25,12 @@ pub(super) fn is_idle(entry: &TraceEntry) -> bool {
         Happened::Turn(turn) => turn,
         _ => return false,
     };
-    let repeats = |message: &str| {
-        let again = ["Heartbeat", "can't connect", "timer Heartbeat", "timer Retry"];
-        again.iter().any(|again| message.starts_with(again))
-            || matches!(message, "StandingQuery" | "StandingReport")
+    let is_idle = |effect: &TracedEffect| match effect {
+        TracedEffect::Sent { repeats, .. } => *repeats,
+        TracedEffect::Tried(_) => true,
+        TracedEffect::Did(_) => false,
     };
-    let idle = |effect: &TracedEffect| match effect {
-        TracedEffect::Sent { message, .. } => repeats(message),
-        TracedEffect::Did(what) => {
-            what.starts_with("looks") || matches!(what.as_str(), "connects" | "lock: busy")
-        }
-    };
-    turn.before == turn.after && repeats(&turn.event) && turn.effects.iter().all(idle)
+    turn.before == turn.after && turn.repeats && turn.effects.iter().all(is_idle)
 }
 
 fn line(entry: &TraceEntry, origin: Micros) -> String {
@@ -80,7 +74,7 @@ fn write_turn(line: &mut String, who: &str, turn: &Turn) -> std::fmt::Result {
         write!(line, "{}", if place == 0 { "  " } else { "; " })?;
         match effect {
             TracedEffect::Sent { to, message, .. } => write!(line, "{message} to {to}")?,
-            TracedEffect::Did(what) => write!(line, "{what}")?,
+            TracedEffect::Tried(what) | TracedEffect::Did(what) => write!(line, "{what}")?,
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use handoff::{CommittedBinary, HandoffOutcome, Listeners, Supervisor};
+use handoff::{CommittedBinary, HandoffError, HandoffOutcome, Listeners, Supervisor};
 use handoff_tests::{Deed, Layout, Order, OrderOutcome, ToldOfOrder, start_log};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -131,7 +131,7 @@ fn start_again(
     supervisor: &Supervisor,
     committed: Option<CommittedBinary>,
     order: &Order,
-) -> handoff::Result<HandoffOutcome> {
+) -> Result<HandoffOutcome, HandoffError> {
     if supervisor.listeners()?.is_empty() {
         let entries = order.listen.iter().map(|(name, address)| Ok((name.clone(), bind(address)?)));
         let entries = entries.collect::<handoff::Result<Vec<_>>>()?;

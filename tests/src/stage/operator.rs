@@ -228,7 +228,6 @@ impl StageOperator {
         self.words.extend(outcome.as_ref().map(|outcome| format!("{}: {}", outcome.verdict, outcome.reason)));
         outcome.map(|outcome| match outcome.verdict.as_str() {
             "Peer" => "Unreachable".into(),
-            "other" => "Cancelled".into(),
             verdict => verdict.into(),
         })
     }

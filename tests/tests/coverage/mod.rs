@@ -12,7 +12,7 @@ use handoff_sim::sweep::Summary;
 
 /// The plans for what random ones meet too seldom.
 pub(crate) fn corpus() -> PathBuf {
-    root().join("scenarios/rare")
+    root().join("scenarios/corpus")
 }
 
 /// Returns what is wrong with what `runs` have met, and how to look for it.
@@ -44,7 +44,7 @@ pub(crate) fn problems(runs: &[&Summary]) -> Vec<String> {
     if !problems.is_empty() {
         problems.push(
             "to look for what is missing, with names one a line in FILE: \
-             handoff-sim sweep --seeds 0..100000 --collect scenarios/rare --wanted FILE"
+             handoff-sim sweep --seeds 0..100000 --collect scenarios/corpus --wanted FILE"
                 .into(),
         );
     }

@@ -267,8 +267,13 @@ fn every_test_that_holds_a_decision_exists() {
 /// out is listed with the reason.
 #[test]
 fn scenarios_and_lists_name_the_role_or_the_type_that_they_are_about() {
-    let folders =
-        ["scenarios", "scenarios/rare", "tests/tests/arms/bases", "tests/tests/arms", "tests/tests/coverage"];
+    let folders = [
+        "scenarios",
+        "scenarios/corpus",
+        "tests/tests/arms/bases",
+        "tests/tests/arms",
+        "tests/tests/coverage",
+    ];
     let is_sentence = |line: &&str| line.starts_with("why = ") || line.starts_with('#');
     let (mut found, mut looked_at) = (Vec::new(), 0);
     for path in folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).unwrap()) {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use handoff::{CommittedBinary, SpawnSpec, Supervisor, Verdict};
+use handoff::{CommittedBinary, HandoffError, SpawnSpec, Supervisor, Verdict};
 use handoff_tests::processes::{lives, of_world, send};
 use handoff_tests::{Bin, Build, Layout, Reference, World, until, until_some};
 use nix::sys::signal::Signal;
@@ -234,7 +234,7 @@ fn a_copy_that_can_not_be_made_costs_no_swap_and_is_said_with_the_remedy() {
             let spec = spec.clone();
             let outcome =
                 if at == 0 { supervisor.cold_start(spec) } else { supervisor.perform_handoff(spec) };
-            (!matches!(outcome, Err(handoff::Error::Busy))).then_some(outcome)
+            (!matches!(outcome, Err(HandoffError { error: handoff::Error::Busy, .. }))).then_some(outcome)
         });
         assert!(outcome.unwrap().is_committed());
     }

@@ -115,15 +115,14 @@ fn each_line_says_its_role_its_process_and_its_build() {
     for format in ["text", "json"] {
         let output = tempfile::NamedTempFile::new().unwrap();
         let scene = MuteScene::new(format, output.reopen().unwrap(), |command| {
-            command.env("HANDOFF_LOG", "info").env("RUST_LOG", "info");
+            command.env("HANDOFF_LOG", "debug").env("RUST_LOG", "debug");
         });
         let (supervisor, build) = (scene.supervisor.id(), env!("CARGO_PKG_VERSION"));
         let daemon = scene.serves();
         scene.assert_works();
         let log = std::fs::read_to_string(output.path()).unwrap();
         let text = format!("supervisor[{supervisor}] {build} ");
-        let json =
-            format!("{{\"role\":\"supervisor\",\"pid\":{supervisor},\"build\":\"{build}\",\"timestamp\":");
+        let json = format!("{{\"role\":\"supervisor\",\"pid\":{supervisor},\"build\":\"{build}\",");
         for line in log.lines() {
             let is_daemons = line.starts_with("kv[") && line.contains(&format!("] {build} "));
             let is_ours = match format {
@@ -133,7 +132,40 @@ fn each_line_says_its_role_its_process_and_its_build() {
             assert!(is_daemons || is_ours, "{line}");
         }
         assert!(log.contains(&format!("kv[{daemon}] ")), "{log}");
+        assert_handoffs_are_named(&log, &format!("kv[{daemon}] "), format == "json");
     }
+}
+
+/// From a handoff's begin to its end each line of the supervisor's says its id, and each step of a daemon's that belongs to one.
+#[track_caller]
+fn assert_handoffs_are_named(log: &str, first_daemon: &str, is_json: bool) {
+    let begins = |line: &str| line.contains("replace=") || line.contains("\"replace\":");
+    let is_over = |line: &str| line.contains("verdict=") || line.contains("\"verdict\":");
+    let key = if is_json { "\"handoff\":\"" } else { "handoff=" };
+    let id_in = |line: &str, key: &str| Some(line.split_once(key)?.1.get(..32)?.to_owned());
+    let lines = || log.lines().take_while(|line| !line.contains("stopping"));
+    // Each process writes its own lines when it comes to that.
+    let ids: Vec<String> = lines().filter(|line| begins(line)).filter_map(|line| id_in(line, key)).collect();
+    let (mut under_way, mut steps) = (None, 0);
+    for line in lines() {
+        if line.starts_with("kv[") {
+            let in_handoff = ["draining", "sealing", "locking", "opening"];
+            let is_step =
+                line.contains("handoff.state") && in_handoff.iter().any(|state| line.contains(state));
+            if is_step {
+                assert!(id_in(line, "handoff=").is_some_and(|id| ids.contains(&id)), "{line}");
+                steps += usize::from(line.starts_with(first_daemon));
+            }
+            continue;
+        }
+        if begins(line) {
+            under_way = id_in(line, key);
+        }
+        assert!(under_way.is_none() || id_in(line, key) == under_way, "of {under_way:?}: {line}");
+        under_way.take_if(|_| is_over(line));
+    }
+    assert!(ids.len() >= 4, "three swaps and a start: {ids:?}");
+    assert!(steps >= 4, "the first daemon was swapped: {steps}");
 }
 
 /// A limit on the size of files (`ulimit -f`): a copy of the binary can't be made, and a journal that is made already

@@ -8,6 +8,7 @@ use core::ops::ControlFlow;
 use super::{Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::Crashed,
+    id::HandoffId,
     machine::{LinkId, MachineRole, Op, StateName},
     message::{Message, SealProgress, Status},
     time::{Duration, Time},
@@ -292,6 +293,10 @@ impl Node for DaemonNode {
 
     fn is_over(&self) -> bool {
         self.rest.has_left
+    }
+
+    fn handoff(&self) -> Option<HandoffId> {
+        self.role.handoff_id()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 
 /// The state of a daemon in its own words, for a status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct StateSnapshot {
     /// The number of shards.
     pub shard_count: u32,
@@ -21,7 +22,15 @@ pub struct StateSnapshot {
     pub last_revision_per_shard: Vec<u64>,
 }
 
-/// The report of the hooks' side.
+impl StateSnapshot {
+    /// Of a daemon with so many open connections, and shards whose last revisions are these; empty, if it counts none.
+    pub fn new(open_conns: u32, last_revision_per_shard: Vec<u64>) -> StateSnapshot {
+        let shard_count = u32::try_from(last_revision_per_shard.len()).unwrap_or(u32::MAX);
+        StateSnapshot { shard_count, open_conns, last_revision_per_shard }
+    }
+}
+
+/// What the hooks' side has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookReport {
     /// A hook has returned, or panicked.

@@ -1,7 +1,7 @@
 //! The two lives of a daemon, behind one type: its hooks, its events, its machine.
 use crate::{
     error::HostError,
-    id::ProcessId,
+    id::{HandoffId, ProcessId},
     machine::{
         DaemonEvent, IncumbentMachine, LinkId, LockAnswer, Machine, MachineRole, Op, StateName,
         SuccessorMachine, Timer, Timers, incumbent, successor,
@@ -168,6 +168,14 @@ impl DaemonMachine {
         match self {
             DaemonMachine::Successor(machine) => machine.standing(),
             DaemonMachine::Incumbent(machine) => machine.standing(),
+        }
+    }
+
+    /// The handoff that the daemon is part of, as far as it knows.
+    pub(super) fn handoff_id(&self) -> Option<HandoffId> {
+        match self {
+            DaemonMachine::Successor(machine) => machine.handoff_id(),
+            DaemonMachine::Incumbent(machine) => machine.handoff_id(),
         }
     }
 

@@ -265,6 +265,10 @@ impl Node for HandoffNode {
     fn is_over(&self) -> bool {
         self.outcome().is_some()
     }
+
+    fn handoff(&self) -> Option<HandoffId> {
+        Some(self.rest.parties.handoff_id)
+    }
 }
 
 impl<O: Os> NodeOn<O> for HandoffNode {

@@ -10,6 +10,7 @@ use super::socket::Listener;
 
 /// The treatment of the open connections by a drain, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DrainState {
     /// No drain is under way: the registry accepts.
     NoDrain,

@@ -58,6 +58,7 @@ impl fmt::Display for ConnId {
 
 /// The numbers of connections, by what they are in the middle of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Accepted, without a first request yet.
     pub new: u32,

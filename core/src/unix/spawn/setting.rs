@@ -31,6 +31,7 @@ pub struct Setting {
 
 /// A user, a group, and the supplementary groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RunAs {
     /// The uid.
     pub uid: u32,

@@ -15,6 +15,7 @@ use crate::unix::trusted;
 
 /// A binary that was committed; see [`Supervisor::last_committed`](super::Supervisor::last_committed).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CommittedBinary {
     /// The path that it was started from.
     pub binary: PathBuf,

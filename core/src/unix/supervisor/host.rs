@@ -6,7 +6,7 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::progress::{HandoffProgress, Participant};
-use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use super::{Child, HandoffError, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, DirectoryId, HandoffId, ProcessId};
@@ -30,6 +30,7 @@ use crate::unix::pid_user::effective_user_of;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
+use crate::unix::under_way;
 
 /// The interval at which a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
@@ -40,10 +41,11 @@ pub(super) fn run(
     workshop: &mut Workshop,
     spec: &SpawnSpec,
     replace: bool,
-) -> Result<HandoffOutcome> {
+) -> Result<HandoffOutcome, HandoffError> {
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
-    tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
+    under_way::note(Some(handoff_id));
+    tracing::info!(target: "handoff", handoff = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
     let purpose = Purpose { build_id: spec.expected_build.clone(), is_trial: spec.dry_run };
     let node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut node = node.for_purpose(purpose);
@@ -53,7 +55,9 @@ pub(super) fn run(
     if reactor::step(&mut node, &mut host, start).is_continue() {
         reactor::run(&mut node, &mut host);
     }
-    host.conclude(&node)
+    let concluded = host.conclude(&node);
+    under_way::note(None);
+    concluded
 }
 
 fn config(spec: &SpawnSpec) -> Limits {
@@ -190,16 +194,14 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Returns what the caller gets.
-    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome> {
-        let Some(outcome) = node.outcome().cloned() else {
-            return Err(Error::Peer("the handoff has no end".into()));
-        };
+    /// What the caller gets.
+    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome, HandoffError> {
+        let outcome = node.outcome().cloned().ok_or(Error::Defect("the handoff has no end"))?;
         self.decided = true;
         control::sweep(&self.supervisor.control);
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
+        tracing::info!(target: "handoff", handoff = %id, verdict = ?outcome.verdict, reason, "over");
         // A process serves by now, whatever fails: nothing that may fail is left to be done.
         let is_committed = outcome.verdict == HandoffVerdict::Committed;
         let child = self.successor.process.as_ref().filter(|_| is_committed).map(Child::share);
@@ -334,7 +336,7 @@ impl Os for Host<'_> {
         self.party_mut(peer).link = None;
     }
 
-    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, HostError> {
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         let link = self.party(peer).link.as_ref().ok_or_else(|| HostError::peer("the link is gone"))?;
         Ok(control::peer(link.stream())?)
     }
@@ -359,7 +361,7 @@ impl Os for Host<'_> {
         Some(self.start_successor(replaces).map_err(HostError::from))
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), HostError> {
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError> {
         let known = self.workshop.children.iter().position(|child| child.id() == incumbent);
         let mut process = match known {
             Some(at) => self.workshop.children.swap_remove(at),
@@ -387,13 +389,13 @@ impl Os for Host<'_> {
     fn kill(&mut self, peer: Peer) {
         let id = self.handoff_id;
         let Some(process) = &self.party(peer).process else { return };
-        tracing::warn!(target: "handoff", %id, ?peer, pid = process.id().pid, "killing");
+        tracing::warn!(target: "handoff", handoff = %id, ?peer, pid = process.id().pid, "killing");
         if let Err(error) = process.kill() {
-            tracing::error!(target: "handoff", %id, ?peer, %error, "can't kill");
+            tracing::error!(target: "handoff", handoff = %id, ?peer, %error, "can't kill");
         }
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
             self.is_in(Phase::Retire);

@@ -23,6 +23,7 @@ mod check;
 mod child;
 mod committed;
 mod discovery;
+mod error;
 mod host;
 mod journal;
 mod keep;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub use child::Child;
 pub use committed::{CommittedBinary, Image};
+pub use error::HandoffError;
 pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use progress::{HandoffProgress, Participant};
 pub use query::DaemonStatus;
@@ -332,8 +334,9 @@ impl Supervisor {
     /// # Errors
     /// In all of these nothing was touched: [`Error::Busy`] if another handoff is under way, here or by another
     /// supervisor; [`Error::Unreachable`] if no daemon can be reached at the control path; [`Error::Peer`] if the one there breaks
-    /// the protocol; [`Error::Caller`] and [`Error::System`] if `spec` can't be carried out.
-    pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+    /// the protocol; [`Error::Caller`] and [`Error::System`] if `spec` can't be carried out. [`HandoffError::reason`] says why, for
+    /// programs. After [`Error::Defect`] it is not known which process serves.
+    pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome, HandoffError> {
         self.run(spec, true)
     }
 
@@ -342,7 +345,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// As [`Supervisor::perform_handoff`].
-    pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+    pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome, HandoffError> {
         self.run(spec, false)
     }
 
@@ -474,7 +477,7 @@ impl Supervisor {
         }
     }
 
-    fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
+    fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome, HandoffError> {
         spec.check()?;
         self.check_user(&spec)?;
         spec.check_itself(|| self.is_cancelled(&spec))?;

@@ -1,15 +1,16 @@
-//! The result of a handoff, and the time that each phase took.
-use crate::error::{Error, Result};
+//! What became of a handoff, and what each phase took.
+use crate::error::Error;
 use crate::id::HandoffId;
 use crate::machine::supervisor::{self as machine, Outcome};
 use crate::machine::{Phase, Reason};
 use crate::node::keeper::TaskEnd;
 use crate::time::{Duration, Time};
 
-use super::Child;
+use super::{Child, HandoffError};
 
 /// The result of a handoff that was begun: which process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The successor serves and the incumbent has ended.
     Committed,
@@ -24,36 +25,23 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Returns what the caller is told. That nothing was begun is an error, with its `reason`.
-    fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict> {
+    /// What the caller is told. That nothing was begun is an error, with its `reason`.
+    fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict, HandoffError> {
+        let failed = |error| HandoffError { error, reason: reason.cloned() };
         Ok(match verdict {
             machine::HandoffVerdict::Committed => Verdict::Committed,
             machine::HandoffVerdict::RolledBack => Verdict::RolledBack,
             machine::HandoffVerdict::FellBack => Verdict::FellBack,
             machine::HandoffVerdict::Unconfirmed => Verdict::Unconfirmed,
             machine::HandoffVerdict::NobodyServes => Verdict::NobodyServes,
-            machine::HandoffVerdict::Busy => return Err(Error::Busy),
-            machine::HandoffVerdict::Cancelled => return Err(Error::Cancelled),
-            machine::HandoffVerdict::Unreachable => return Err(unreachable(reason)),
+            machine::HandoffVerdict::Busy => return Err(failed(Error::Busy)),
+            machine::HandoffVerdict::Cancelled => return Err(failed(Error::Cancelled)),
+            machine::HandoffVerdict::Unreachable => return Err(HandoffError::unreachable(reason.cloned())),
         })
     }
 }
 
-/// Returns why there was no incumbent to replace.
-fn unreachable(reason: Option<&Reason>) -> Error {
-    let why = reason.map(Reason::to_string).unwrap_or_default();
-    match reason {
-        Some(
-            Reason::Protocol(..)
-            | Reason::Version { .. }
-            | Reason::WrongRole { .. }
-            | Reason::WrongProcess(_),
-        ) => Error::Peer(why),
-        _ => Error::Unreachable(why),
-    }
-}
-
-/// The outcome of a handoff.
+/// What became of a handoff.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandoffOutcome {
@@ -83,7 +71,7 @@ impl HandoffOutcome {
         outcome: Outcome,
         child: Option<Child>,
         phases: Phases,
-    ) -> Result<Self> {
+    ) -> Result<Self, HandoffError> {
         let verdict = Verdict::new(outcome.verdict, outcome.reason.as_ref())?;
         let committed = verdict == Verdict::Committed;
         let journalled = outcome.journal_error.is_none();
@@ -123,17 +111,16 @@ impl HandoffOutcome {
     }
 }
 
-impl From<&Result<HandoffOutcome>> for TaskEnd {
-    /// Returns what the keeper is to know of a call's result. Where the system failed, it is not known which
-    /// process serves.
-    fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
-        let (verdict, journalled) = match result {
+impl From<&Result<HandoffOutcome, HandoffError>> for TaskEnd {
+    /// What the keeper is to know of a call's result. Where the system or the library failed, it is not known which process serves.
+    fn from(result: &Result<HandoffOutcome, HandoffError>) -> TaskEnd {
+        let (verdict, journalled) = match result.as_ref().map_err(|failed| &failed.error) {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
             Err(Error::Caller(_) | Error::Untrusted(_)) => return TaskEnd::NotBegun,
             Err(Error::Busy) => (machine::HandoffVerdict::Busy, false),
             Err(Error::Cancelled) => (machine::HandoffVerdict::Cancelled, false),
             Err(Error::Peer(_) | Error::Unreachable(_)) => (machine::HandoffVerdict::Unreachable, false),
-            Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_)) => {
+            Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_) | Error::Defect(_)) => {
                 (machine::HandoffVerdict::Unconfirmed, false)
             }
             Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
@@ -232,19 +219,57 @@ impl Stopwatch {
 
 /// Logs that what the phase was to bring did not come.
 fn log_given_up(phase: Phase, id: HandoffId, seconds: f64) {
-    tracing::info!(target: "handoff.roll_back", %id, seconds, %phase, "given up");
+    tracing::info!(target: "handoff.roll_back", handoff = %id, seconds, %phase, "given up");
 }
 
 /// Logs a phase under a target of its own, so that each can be filtered and measured by itself.
 fn log_phase(phase: Phase, id: HandoffId, seconds: f64) {
     match phase {
-        Phase::Spawn => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),
-        Phase::WarmUp => tracing::debug!(target: "handoff.warm_up", %id, seconds, "warm"),
-        Phase::Drain => tracing::info!(target: "handoff.drain", %id, seconds, "drained"),
-        Phase::Seal => tracing::info!(target: "handoff.seal", %id, seconds, "sealed"),
-        Phase::Open => tracing::info!(target: "handoff.open", %id, seconds, "ready"),
-        Phase::Commit => tracing::info!(target: "handoff.commit", %id, seconds, "serving"),
-        Phase::Retire => tracing::debug!(target: "handoff.retire", %id, seconds, "retired"),
-        Phase::RollBack => tracing::info!(target: "handoff.roll_back", %id, seconds, "over"),
+        Phase::Spawn => tracing::debug!(target: "handoff.spawn", handoff = %id, seconds, "started"),
+        Phase::WarmUp => tracing::debug!(target: "handoff.warm_up", handoff = %id, seconds, "warm"),
+        Phase::Drain => tracing::info!(target: "handoff.drain", handoff = %id, seconds, "drained"),
+        Phase::Seal => tracing::info!(target: "handoff.seal", handoff = %id, seconds, "sealed"),
+        Phase::Open => tracing::info!(target: "handoff.open", handoff = %id, seconds, "ready"),
+        Phase::Commit => tracing::info!(target: "handoff.commit", handoff = %id, seconds, "serving"),
+        Phase::Retire => tracing::debug!(target: "handoff.retire", handoff = %id, seconds, "retired"),
+        Phase::RollBack => tracing::info!(target: "handoff.roll_back", handoff = %id, seconds, "over"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end of a call that has no outcome.
+    fn end_of(error: Error) -> TaskEnd {
+        TaskEnd::from(&Err(error.into()))
+    }
+
+    #[test]
+    fn a_handoff_without_an_end_may_have_touched_anything() {
+        assert!(end_of(Error::Defect("no end")).is_unconfirmed());
+        assert!(end_of(Error::Unreachable("nobody listens".into())).met_nobody());
+        assert_eq!(end_of(Error::Caller("no binary".into())), TaskEnd::NotBegun);
+    }
+
+    #[test]
+    fn where_nothing_was_touched_the_reason_is_told_as_it_is() {
+        let reason = Reason::Version { role: crate::message::Role::Incumbent, min: 8, max: 9 };
+        for (verdict, reason, is_so) in [
+            (
+                machine::HandoffVerdict::Unreachable,
+                reason,
+                (|it| matches!(it, Error::Peer(_))) as fn(&Error) -> bool,
+            ),
+            (machine::HandoffVerdict::Unreachable, Reason::Deadline, |it| {
+                matches!(it, Error::Unreachable(_))
+            }),
+            (machine::HandoffVerdict::Busy, Reason::Busy, |it| matches!(it, Error::Busy)),
+            (machine::HandoffVerdict::Cancelled, Reason::Cancelled, |it| matches!(it, Error::Cancelled)),
+        ] {
+            let failed = Verdict::new(verdict, Some(&reason)).unwrap_err();
+            assert_eq!(failed.reason.as_ref(), Some(&reason));
+            assert!(is_so(&failed.error), "{failed}");
+        }
     }
 }

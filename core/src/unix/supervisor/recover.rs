@@ -88,9 +88,7 @@ struct Host<'a> {
 impl Host<'_> {
     /// Returns what the caller gets.
     fn conclude(mut self, node: &RecoveryNode, interrupted: Option<UnderWay>) -> Result<RecoveryOutcome> {
-        let Some(outcome) = node.outcome().cloned() else {
-            return Err(Error::Peer("the recovery has no end".into()));
-        };
+        let outcome = node.outcome().cloned().ok_or(Error::Defect("the recovery has no end"))?;
         control::sweep(&self.supervisor.control);
         if outcome.verdict == RecoveryVerdict::NobodyServes {
             self.end_leftovers();

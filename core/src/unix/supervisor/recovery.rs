@@ -69,6 +69,7 @@ pub struct Interrupted {
 
 /// The result of an interrupted handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InterruptedEnd {
     /// The successor serves.
     Finished,

@@ -8,13 +8,19 @@ use handoff::message::{Message, MessageName};
 
 use crate::kernel::Name;
 use crate::mutant::{Meddling, Mutation};
-use crate::trace::words::message_name;
+use crate::trace::words::{is_repeated, message_name};
 
 /// The wish of a machine, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// A message, and its receiver.
-    Sent(Name, String),
+    Sent {
+        to: Name,
+        message: String,
+        /// It only repeats what was said or asked before.
+        repeats: bool,
+    },
+    /// A look, or an attempt that came to nothing.
+    Tried(String),
     Did(String),
 }
 
@@ -96,9 +102,17 @@ impl<'a> Observer<'a> {
         }
     }
 
+    /// A look, or an attempt that came to nothing.
+    pub(crate) fn tried(&mut self, what: impl FnOnce() -> String) {
+        if let Some(asked) = &mut self.asked {
+            asked.push(Wish::Tried(what()));
+        }
+    }
+
     pub(crate) fn tells(&mut self, to: impl FnOnce() -> Name, message: &Message) {
         if let Some(asked) = &mut self.asked {
-            asked.push(Wish::Sent(to(), message_name(message)));
+            let repeats = is_repeated(message);
+            asked.push(Wish::Sent { to: to(), message: message_name(message), repeats });
         }
     }
 }

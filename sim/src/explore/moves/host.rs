@@ -192,7 +192,7 @@ impl Transport<LinkId> for ModelHost<'_, '_> {
 
 impl Processes for ModelHost<'_, '_> {
     fn connect(&mut self) {
-        self.watch.did(|| "connects".into());
+        self.watch.tried(|| "connects".into());
         let mut links =
             self.model.links.iter().filter(|link| link.end == ModelEnd::Supervisor(Peer::Incumbent));
         let again = links.any(|link| link.supervisor_open);
@@ -287,7 +287,11 @@ impl Storage for ModelHost<'_, '_> {
         }
         let answer = self.model.try_lock(self.pid);
         self.watch.found_busy |= matches!(answer, LockAnswer::Busy { .. });
-        self.watch.did(|| format!("lock: {}", lock_answer(&answer)));
+        let words = || format!("lock: {}", lock_answer(&answer));
+        match answer {
+            LockAnswer::Busy { .. } => self.watch.tried(words),
+            _ => self.watch.did(words),
+        }
         Some(answer)
     }
 

@@ -222,7 +222,7 @@ impl Transport<ProcessId> for ModelHost<'_, '_> {
 
 impl Discovery for ModelHost<'_, '_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
-        self.watch.did(|| "looks".into());
+        self.watch.tried(|| "looks".into());
         if self.defers() {
             self.model.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
             return None;

@@ -67,6 +67,7 @@ impl ToldSchedule {
             role: actor.role(before, after),
             from,
             event: event.unwrap_or(&spoken).to_string(),
+            repeats: matches!(step, ModelStep::Refused(_)),
             frame,
             before: actor.state(before),
             after: actor.state(after),
@@ -78,10 +79,11 @@ impl ToldSchedule {
     fn effect(&mut self, from: Name, asked: Wish) -> TracedEffect {
         match asked {
             Wish::Did(what) => TracedEffect::Did(what),
-            Wish::Sent(to, message) => {
+            Wish::Tried(what) => TracedEffect::Tried(what),
+            Wish::Sent { to, message, repeats } => {
                 self.frames += 1;
                 self.under_way.entry((from, to)).or_default().push_back(self.frames);
-                TracedEffect::Sent { to, message, frame: self.frames }
+                TracedEffect::Sent { to, message, frame: self.frames, repeats }
             }
         }
     }

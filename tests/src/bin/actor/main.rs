@@ -53,12 +53,11 @@ impl Daemon for ActorDaemon {
         let behind = u64::from(acts.contains(&Act::Behind));
         let mut fingerprint = store.fingerprint();
         fingerprint.digest[31] = acts.contains(&Act::Foreign).into();
-        Ok(ReadinessSnapshot {
-            listening_on: Layout::LISTENERS.map(String::from).to_vec(),
-            healthz_ok: !acts.contains(&Act::Unhealthy),
-            advertised_revision_per_shard: vec![store.last() - behind],
-            data_dir_fingerprint: fingerprint,
-        })
+        let mut ready = ReadinessSnapshot::healthy(vec![store.last() - behind])
+            .with_listeners(Layout::LISTENERS)
+            .with_fingerprint(fingerprint);
+        ready.healthz_ok = !acts.contains(&Act::Unhealthy);
+        Ok(ready)
     }
 
     fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
@@ -75,10 +74,9 @@ impl Drainable for ActorDaemon {
         let acts = self.play(HookName::Drain)?;
         let told =
             acts.iter().find_map(|act| if let Act::Remaining(count) = act { Some(*count) } else { None });
-        Ok(DrainReport {
-            open_conns_remaining: told.unwrap_or(open),
-            accept_closed: !acts.contains(&Act::StillAccepting),
-        })
+        let mut report = DrainReport::closed(told.unwrap_or(open));
+        report.accept_closed = !acts.contains(&Act::StillAccepting);
+        Ok(report)
     }
 
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
@@ -100,10 +98,7 @@ impl Drainable for ActorDaemon {
         if !self.is_staged {
             progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision: store.last() });
         }
-        Ok(SealReport {
-            last_revision_per_shard: vec![store.last()],
-            data_dir_fingerprint: store.fingerprint(),
-        })
+        Ok(SealReport::new(vec![store.last()]).with_fingerprint(store.fingerprint()))
     }
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
@@ -118,7 +113,7 @@ impl Drainable for ActorDaemon {
 
     fn snapshot_state(&self) -> StateSnapshot {
         let last_revision_per_shard = vec![self.store.lock().unwrap().last()];
-        StateSnapshot { shard_count: 1, open_conns: self.server.open_connections(), last_revision_per_shard }
+        StateSnapshot::new(self.server.open_connections(), last_revision_per_shard)
     }
 
     fn finalize(&mut self) {
@@ -150,6 +145,10 @@ fn main() -> ExitCode {
         Ok(Ended::Aborted(why)) => {
             tracing::warn!(%why, "aborted");
             ExitCode::from(75)
+        }
+        Ok(other) => {
+            tracing::error!(?other, "ended");
+            ExitCode::from(70)
         }
         Err(error) => {
             tracing::error!(%error, "failed");

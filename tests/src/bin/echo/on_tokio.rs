@@ -23,7 +23,7 @@ async fn answer(mut client: AsyncConnection) -> HookResult<()> {
 
 impl AsyncDaemon for AsyncEcho {
     async fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+        Ok(ReadinessSnapshot::healthy(Vec::new()))
     }
 
     async fn serve(&mut self, mut listeners: AsyncListeners) -> HookResult<()> {
@@ -44,7 +44,7 @@ impl AsyncDaemon for AsyncEcho {
     }
 
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot { open_conns: self.0.counts().open(), ..Default::default() }
+        StateSnapshot::new(self.0.counts().open(), Vec::new())
     }
 
     fn connections(&self) -> Option<&AsyncConnections> {
