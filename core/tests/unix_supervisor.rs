@@ -1,4 +1,4 @@
-//! What a caller of the supervisor is told, on real sockets.
+//! The answers that a caller of the supervisor gets, on real sockets.
 #![cfg(feature = "unix")]
 #![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 

@@ -32,7 +32,7 @@ impl Patience {
         Patience { stall, first_request }
     }
 
-    /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
+    /// Returns the time to wait before looking again. No look counts for more, so that a machine that was suspended between two
     /// looks does not cut all its clients.
     pub fn step(&self) -> Duration {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))

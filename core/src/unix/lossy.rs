@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::id::HandoffId;
 use crate::unix::under_way;
 
-/// How many lines wait to be written at most.
+/// The largest number of lines that wait to be written.
 const LINES: usize = 4096;
 
 /// Writes lines without ever waiting or failing. Copies write to the same place.

@@ -24,7 +24,7 @@ impl DrainReport {
     }
 }
 
-/// What a seal made durable.
+/// The report of what a seal made durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SealReport {
@@ -47,7 +47,7 @@ impl SealReport {
     }
 }
 
-/// What a successor opened.
+/// The report of what a successor opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadinessSnapshot {

@@ -6,7 +6,7 @@ use crate::each_file;
 /// The folders of programs, the simulator and the stage, beside the core.
 const SOURCES: [&str; 3] = ["supervisor/src", "sim/src", "tests/src"];
 
-/// Where a verdict is named, in how many functions, and why that decides nothing.
+/// The files in which a verdict is named, in how many functions, and the reason why that decides nothing.
 const ALLOWED: [(&str, usize, &str); 16] = [
     ("supervisor/src/exit.rs", 1, "the exit status of a command"),
     ("supervisor/src/protocol.rs", 4, "the words of the trigger socket"),
@@ -29,7 +29,7 @@ const ALLOWED: [(&str, usize, &str); 16] = [
 /// The names by which a line names a verdict: its type or the names that the stage's processes say.
 const NAMES: [&str; 3] = ["Verdict::", "\"Committed\" =>", "\"RolledBack\" "];
 
-/// Whether `line` begins a function that has a name.
+/// Returns whether `line` begins a function that has a name.
 fn is_function(line: &str) -> bool {
     let line = line.trim_start();
     let mut words = line.split_whitespace();

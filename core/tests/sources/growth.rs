@@ -1,4 +1,4 @@
-//! What a caller can match on or construct can grow in a later release: each public enum, and each struct with public fields, of the
+//! Types that a caller can match on or construct can grow in a later release: each public enum, and each struct with public fields, of the
 //! two public modules is `#[non_exhaustive]`.
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &str); 2] = [
     ("Sealed", "part of a message: another field is another version of the protocol"),
 ];
 
-/// What is written between `begin` and the next `end` after it.
+/// Returns the text between `begin` and the next `end` after it.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let rest = text.split_once(begin).map_or("", |(_, rest)| rest);
     rest.split_once(end).map_or("", |(inner, _)| inner)
@@ -71,8 +71,7 @@ fn what_is_public_may_grow() {
     let fixed: Vec<&&str> = public.iter().filter(is_fixed).collect();
     let wrong: Vec<_> = fixed.iter().filter(|name| !allowed(name)).collect();
     assert!(wrong.is_empty(), "#[non_exhaustive], and a constructor if callers make them: {wrong:?}");
-    let stale: Vec<_> =
-        ALLOWED.iter().filter(|(name, _)| !fixed.iter().any(|fixed| *fixed == name)).collect();
+    let stale: Vec<_> = ALLOWED.iter().filter(|(name, _)| !fixed.contains(&name)).collect();
     assert!(stale.is_empty(), "these may grow by now, or are not public: {stale:?}");
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 mod decisions;
 mod errors;
+mod first_words;
 mod growth;
 mod killing;
 mod names;

@@ -72,7 +72,7 @@ pub struct Turn {
     pub from: Option<Name>,
     /// The event: a message's name, a timer, a hook's end.
     pub event: String,
-    /// Whether the event only repeats what was said, asked or tried before.
+    /// `true` if the event only repeats what was said, asked or tried before.
     pub repeats: bool,
     /// The frame's number.
     pub frame: Option<u64>,
@@ -95,7 +95,7 @@ pub enum TracedEffect {
         message: String,
         /// The frame's number.
         frame: u64,
-        /// Whether it only repeats what was said or asked before.
+        /// `true` if it only repeats what was said or asked before.
         repeats: bool,
     },
     /// A look, or an attempt that came to nothing: made again and again until it finds something.

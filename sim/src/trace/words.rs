@@ -8,7 +8,7 @@ use handoff::node::daemon::Event;
 #[derive(Debug, Default)]
 pub(crate) struct EventWords {
     pub text: String,
-    /// It only repeats what was said, asked or tried before.
+    /// `true` if the event only repeats what was said, asked or tried before.
     pub repeats: bool,
 }
 
@@ -36,12 +36,12 @@ impl<T: Into<String>> From<T> for EventWords {
     }
 }
 
-/// Whether `message` only repeats what was said or asked before.
+/// Returns whether `message` only repeats what was said or asked before.
 pub(crate) fn is_repeated(message: &Message) -> bool {
     matches!(message, Message::Heartbeat { .. } | Message::StandingQuery | Message::StandingReport { .. })
 }
 
-/// What has happened to a daemon, in a word.
+/// Returns what has happened to a daemon, in a word.
 pub(crate) fn daemon_event(event: &Event) -> EventWords {
     match event {
         Event::Start => "starts".into(),

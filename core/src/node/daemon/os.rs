@@ -30,7 +30,7 @@ impl StateSnapshot {
     }
 }
 
-/// What the hooks' side has to say.
+/// The report of the hooks' side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookReport {
     /// A hook has returned, or panicked.

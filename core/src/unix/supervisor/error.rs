@@ -1,16 +1,16 @@
-//! Why a handoff has no outcome.
+//! The reason why a handoff has no outcome.
 use std::fmt;
 
 use crate::error::Error;
 use crate::machine::Reason;
 
-/// Why a handoff or a cold start has no outcome. A caller that has no use for the reason lets `?` make an [`Error`] of it. `Debug` is
+/// The reason why a handoff or a cold start has no outcome. A caller that has no use for the reason lets `?` make an [`Error`] of it. `Debug` is
 /// the same text as `Display`.
 #[non_exhaustive]
 pub struct HandoffError {
-    /// What went wrong, by whose fault that is.
+    /// The error, by whose fault it is.
     pub error: Error,
-    /// Why the handoff was not begun, if another process is the reason or a cancel: the daemon can't be reached, broke the protocol,
+    /// The reason why the handoff was not begun, if it is another process or a cancel: the daemon can't be reached, broke the protocol,
     /// speaks another version of it, is in another supervisor's handoff. `None` if the caller or the system is to blame.
     pub reason: Option<Reason>,
 }

@@ -194,7 +194,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// What the caller gets.
+    /// Returns what the caller gets.
     fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome, HandoffError> {
         let outcome = node.outcome().cloned().ok_or(Error::Defect("the handoff has no end"))?;
         self.decided = true;

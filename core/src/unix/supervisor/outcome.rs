@@ -1,4 +1,4 @@
-//! What became of a handoff, and what each phase took.
+//! The outcome of a handoff, and the time that each phase took.
 use crate::error::Error;
 use crate::id::HandoffId;
 use crate::machine::supervisor::{self as machine, Outcome};
@@ -25,7 +25,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What the caller is told. That nothing was begun is an error, with its `reason`.
+    /// Returns what the caller is told. That nothing was begun is an error, with its `reason`.
     fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict, HandoffError> {
         let failed = |error| HandoffError { error, reason: reason.cloned() };
         Ok(match verdict {
@@ -41,7 +41,7 @@ impl Verdict {
     }
 }
 
-/// What became of a handoff.
+/// The outcome of a handoff.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandoffOutcome {
@@ -112,7 +112,7 @@ impl HandoffOutcome {
 }
 
 impl From<&Result<HandoffOutcome, HandoffError>> for TaskEnd {
-    /// What the keeper is to know of a call's result. Where the system or the library failed, it is not known which process serves.
+    /// Returns what the keeper is to know of a call's result. Where the system or the library failed, it is not known which process serves.
     fn from(result: &Result<HandoffOutcome, HandoffError>) -> TaskEnd {
         let (verdict, journalled) = match result.as_ref().map_err(|failed| &failed.error) {
             // What was to be started can't be, or must not be trusted: found before anything was touched.

@@ -30,7 +30,7 @@ pub(crate) struct MutantsArgs {
     /// The number of seeds that are swept for each, from 0 on.
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
-    /// Where the plans are that meet what seeds meet too seldom.
+    /// The directory of the plans that meet what seeds meet too seldom.
     #[arg(long, value_name = "DIR", default_value = "scenarios/corpus")]
     plans: PathBuf,
     /// The number of mutants that are judged at a time; by default as many as there are processors.

@@ -16,7 +16,7 @@ pub(crate) enum Wish {
     Sent {
         to: Name,
         message: String,
-        /// It only repeats what was said or asked before.
+        /// `true` if it only repeats what was said or asked before.
         repeats: bool,
     },
     /// A look, or an attempt that came to nothing.
