@@ -34,7 +34,7 @@ type SessionStep = (&'static str, &'static [(&'static str, &'static str)], StepE
 
 /// The acts of an operator, one command after the other, in a directory with the README's configuration. The
 /// data directory and the configuration are open to others at first.
-const SESSION: [SessionStep; 19] = [
+const SESSION: [SessionStep; 22] = [
     ("chmod go-rwx DIR", &[("DIR", "var/lib/lines/data")], Exits(0), ""),
     ("chmod go-w /etc/kv/handoff.toml", &[("/etc/kv/handoff.toml", "handoff.toml")], Exits(0), ""),
     ("handoff-supervisor --help", &[], Exits(0), "Exit status:"),
@@ -42,10 +42,23 @@ const SESSION: [SessionStep; 19] = [
     ("handoff-supervisor run --config handoff.toml", &[], Supervises, " INFO "),
     ("handoff-supervisor status --config handoff.toml", &[], Exits(0), "daemon:     pid "),
     ("handoff-supervisor status --config handoff.toml --watch", &[], Interrupted, "handoff-minimal"),
+    ("handoff-supervisor swap --config handoff.toml --dry-run", &[], Exits(0), "tried: "),
     ("handoff-supervisor swap --config handoff.toml", &[], Exits(0), "committed: "),
+    (
+        "handoff-supervisor swap --config handoff.toml --expect-build ID",
+        &[("ID", "another")],
+        Exits(77),
+        "\"another\" is expected",
+    ),
     (
         "handoff-supervisor swap --config handoff.toml --binary PATH",
         &[("PATH", "usr/local/bin/handoff-minimal")],
+        Exits(0),
+        "committed: ",
+    ),
+    (
+        "handoff-supervisor swap --config handoff.toml --binary PATH --expect-build ID",
+        &[("PATH", "usr/local/bin/handoff-minimal"), ("ID", "''")],
         Exits(0),
         "committed: ",
     ),

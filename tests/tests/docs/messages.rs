@@ -18,11 +18,12 @@ const SOURCES: [&str; 3] = ["core/src", "supervisor/src", "tokio/src"];
 /// Macros whose texts no operator has to understand.
 const SILENT: [&str; 9] =
     ["assert", "assert_eq", "assert_ne", "concat", "debug", "debug_assert", "env", "info", "trace"];
-/// Files whose texts are results, or names, as a whole.
-const NO_MESSAGES: [&str; 4] = [
+/// Files whose texts are results, names, or the help of metrics, as a whole.
+const NO_MESSAGES: [&str; 5] = [
     "core/src/machine/names.rs",
     "supervisor/src/cli/watch.rs",
     "supervisor/src/exit.rs",
+    "supervisor/src/metrics.rs",
     "supervisor/src/text.rs",
 ];
 
@@ -33,7 +34,7 @@ fn text_of(literal: &str) -> Option<String> {
     while let Some(c) = chars.next() {
         match (c, chars.peek()) {
             ('\\', Some('\n')) => while chars.next_if(|c| c.is_whitespace()).is_some() {},
-            ('\\', Some('n')) => plain.extend(chars.next().map(|_| ' ')),
+            ('\\', Some('n' | 'r')) => plain.extend(chars.next().map(|_| ' ')),
             ('\\', _) => plain.extend(chars.next()),
             ('{', Some('{')) | ('}', Some('}')) => plain.extend(chars.next()),
             ('{', _) => {
@@ -145,10 +146,10 @@ fn messages_are_found_and_other_texts_are_not() {
         #[cfg(test)]
         mod tests { fn a() { error("not this one") } }
         fn b() { info!("nor that"); warn!("but \
-                                         this"); c("word") }
+                                         this"); c("word"); d("two\r\nlines") }
     "#;
     let mut found = BTreeSet::new();
     messages_in(source.parse().unwrap(), &mut found);
-    let expected = ["but this", "it has …, not {1}, at \"…\""].map(String::from);
+    let expected = ["but this", "it has …, not {1}, at \"…\"", "two lines"].map(String::from);
     assert_eq!(found, BTreeSet::from(expected));
 }

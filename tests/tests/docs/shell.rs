@@ -22,8 +22,8 @@ pub(crate) fn code_in(text: &str) -> impl Iterator<Item = &str> {
 const PROGRAMS: [&str; 5] = ["cargo", "chmod", "handoff-sim", "handoff-supervisor", "systemctl"];
 
 /// Every command on `page`, one space between words, without its comment: those in blocks for a shell, a line that ends with `\`
-/// with the next one, and what is code in a line and more than the name of a program. Where a part in brackets may be left
-/// out, there are two commands.
+/// with the next one, and what is code in a line and more than the name of a program. A part in brackets may be left out: such a
+/// command is there with it and without it.
 pub(crate) fn commands_on(page: &str) -> Vec<String> {
     let parts: Vec<&str> = page.split("```").collect();
     let blocks = parts.iter().skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
@@ -38,14 +38,17 @@ pub(crate) fn commands_on(page: &str) -> Vec<String> {
     commands
 }
 
-/// The command in `line`, with and without what may be left out; none in an empty line.
+/// The command in `line`, with and without each part that may be left out; none in an empty line.
 fn variants(line: &str) -> Vec<String> {
     let command = line.split(" #").next().unwrap_or_default();
     let words: Vec<&str> = command.split_whitespace().collect();
     let command = words.join(" ");
     match command.split_once(" [").and_then(|(before, rest)| Some((before, rest.split_once(']')?))) {
         Some((before, (optional, after))) => {
-            vec![format!("{before}{after}"), format!("{before} {optional}{after}")]
+            [format!("{before}{after}"), format!("{before} {optional}{after}")]
+                .iter()
+                .flat_map(|command| variants(command))
+                .collect()
         }
         None if command.is_empty() => Vec::new(),
         None => vec![command],
