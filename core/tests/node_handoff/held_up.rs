@@ -4,10 +4,10 @@ use std::time::Duration;
 use handoff::journal::Journal;
 use handoff::machine::StateName;
 use handoff::machine::supervisor::{HandoffVerdict, Peer};
-use handoff::message::{Message, Role};
+use handoff::message::{Message, Role, Standing};
 use handoff::node::Node;
 
-use crate::os::{HEARTBEAT, HandoffScene, ID, INCUMBENT, LIVENESS, hello};
+use crate::os::{Did, HEARTBEAT, HandoffScene, ID, INCUMBENT, LIVENESS, hello};
 
 /// A handoff whose successor was just started, after a first write of the journal that took so long.
 fn starts(write_takes: Duration) -> HandoffScene {
@@ -79,4 +79,32 @@ fn a_supervisor_that_was_heard_in_time_does_not_excuse_its_peers() {
 fn what_holds_a_supervisor_up_after_the_reason_is_known_has_not_led_to_it() {
     let told = told_when_the_incumbent_closed(&mut starts(Duration::ZERO), 3 * LIVENESS);
     assert!(!told.contains("could not be heard"), "{told}");
+}
+
+/// The link is made anew, and then the supervisor is stopped for exactly as long as a peer may be silent.
+#[test]
+fn a_supervisor_that_was_stopped_itself_hears_the_incumbent_out_before_it_kills_it() {
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
+    scene.os.closes(Peer::Incumbent);
+    scene.pass();
+    passes_until(&mut scene, StateName::AwaitResumed);
+    scene.os.passes(LIVENESS);
+    // One timer a pass: both its heartbeat and the silence were due.
+    (0..3).for_each(|_| drop(scene.pass()));
+    assert!(!scene.os.has(&Did::Kills(Peer::Incumbent)), "the silence was its own");
+    // From here on it runs, and the incumbent says nothing for a whole liveness.
+    let began = scene.os.now;
+    while !scene.os.has(&Did::Kills(Peer::Incumbent)) {
+        scene.os.says(Peer::Successor, beat());
+        scene.pass();
+        scene.pass_at_wake();
+        assert!(scene.os.now <= began + 2 * LIVENESS, "a silent incumbent is killed all the same");
+    }
+    assert!(scene.os.now >= began + LIVENESS);
+}
+
+/// A heartbeat of a successor that is warm.
+fn beat() -> Message {
+    let warmed = Message::Warmed { handoff_id: ID };
+    Message::Heartbeat { standing: Standing::Warmed, repeats: Some(Box::new(warmed)) }
 }

@@ -216,7 +216,10 @@ impl SupervisorMachine {
 
     pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
         match timer {
-            Timer::Heartbeat => self.heartbeat(now, out),
+            Timer::Heartbeat => {
+                self.hears_others_out(now);
+                self.heartbeat(now, out);
+            }
             Timer::IncumbentSilent | Timer::SuccessorSilent => self.silent(now, timer, out),
             Timer::Deadline => {
                 self.timers.disarm(timer);
@@ -233,6 +236,19 @@ impl SupervisorMachine {
                 self.out_of_patience(now, out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
+        }
+    }
+
+    /// Begins silences anew if this process's own heartbeat is late by more than another one: it was stopped itself, and a peer that it
+    /// has just connected to could say nothing meanwhile. The deadline bounds how often that happens.
+    fn hears_others_out(&mut self, now: Time) {
+        if self.timers.overdue(Timer::Heartbeat, now) <= self.config.heartbeat() {
+            return;
+        }
+        for silence in [Timer::IncumbentSilent, Timer::SuccessorSilent] {
+            if self.timers.is_armed(silence) {
+                self.timers.arm(silence, now, self.config.liveness);
+            }
         }
     }
 
