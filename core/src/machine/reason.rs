@@ -187,17 +187,16 @@ fn held_up_by(journal: bool) -> &'static str {
     }
 }
 
+fn other_build(f: &mut fmt::Formatter<'_>, said: &PlainText, expected: &PlainText) -> fmt::Result {
+    write!(f, "the successor calls its build {said:?}, and {expected:?} is expected: it is let go")
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Cancelled => f.write_str("cancelled"),
             Reason::Tried => f.write_str("the successor is warm, and was only tried"),
-            Reason::OtherBuild { said, expected } => {
-                write!(
-                    f,
-                    "the successor calls its build {said:?}, and {expected:?} is expected: it is let go"
-                )
-            }
+            Reason::OtherBuild { said, expected } => other_build(f, said, expected),
             Reason::Deadline => f.write_str("the deadline has passed"),
             Reason::Unreachable(why) | Reason::NotStarted(why) => write!(f, "{why}"),
             Reason::Busy => f.write_str("another supervisor has a handoff with this incumbent under way"),

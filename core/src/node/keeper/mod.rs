@@ -32,6 +32,12 @@ pub const KEEP_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest time that a daemon that is asked for its status has to answer.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The longest time that a new binary may take to check itself, before anything is touched.
+pub const CHECK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest time that a check that was killed may take to end.
+pub const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 

@@ -10,6 +10,7 @@ use nix::unistd::pipe2;
 
 use super::{Child, SpawnSpec};
 use crate::error::{Error, Result};
+use crate::node::keeper::{CHECK_PATIENCE, KILL_PATIENCE};
 use crate::text::PlainText;
 use crate::unix::bind::set_nonblocking;
 use crate::unix::context::Context;
@@ -19,10 +20,6 @@ use crate::unix::pid::Exit;
 use crate::unix::poller;
 use crate::unix::spawn::{SpawnRequest, spawn};
 
-/// The longest time that a check may run.
-const CHECK_LIMIT: Duration = Duration::from_secs(60);
-/// The longest time that a check that was killed may take to end.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// The longest time that it takes to notice that the check is called off.
 const LOOK: Duration = Duration::from_millis(50);
 /// The number of bytes of the end of its output that are kept.
@@ -42,10 +39,26 @@ impl SpawnSpec {
         if self.check_args.is_empty() {
             return Ok(());
         }
-        let binary = self.binary.display();
         let (mut child, output) = self.start_check()?;
-        let mut output = Output { pipe: File::from(output), kept: VecDeque::new(), is_open: true };
-        let until = Instant::now() + CHECK_LIMIT;
+        let mut output = CheckOutput { pipe: File::from(output), kept: VecDeque::new(), is_open: true };
+        let checked = self.see_check(&mut child, &mut output, is_cancelled);
+        // Whatever keeps it from being seen to its end, it must not go on.
+        if !matches!(child.try_wait(), Ok(Some(_))) {
+            child.kill()?;
+            child.wait_timeout(KILL_PATIENCE)?;
+        }
+        checked
+    }
+
+    /// Waits for the end of a check.
+    fn see_check(
+        &self,
+        child: &mut Child,
+        output: &mut CheckOutput,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<()> {
+        let binary = self.binary.display();
+        let until = Instant::now() + CHECK_PATIENCE;
         loop {
             let ended = child.try_wait()?;
             output.read();
@@ -55,14 +68,10 @@ impl SpawnSpec {
                 Some(how) => {
                     return Err(Error::Caller(format!("{binary} checked itself and {how}{}", output.told())));
                 }
-                None if is_cancelled() => {
-                    end(&mut child)?;
-                    return Err(Error::Cancelled);
-                }
+                None if is_cancelled() => return Err(Error::Cancelled),
                 None if left.is_zero() => {
-                    end(&mut child)?;
                     let told = output.told();
-                    let why = format!("{binary} checks itself for longer than {CHECK_LIMIT:?}{told}");
+                    let why = format!("{binary} checks itself for longer than {CHECK_PATIENCE:?}{told}");
                     return Err(Error::Caller(why));
                 }
                 None => {}
@@ -98,20 +107,14 @@ impl SpawnSpec {
     }
 }
 
-/// Ends a check that is not over.
-fn end(child: &mut Child) -> Result<()> {
-    child.kill()?;
-    child.wait_timeout(KILL_LIMIT).map(drop)
-}
-
 /// The output of a check; its end is kept.
-struct Output {
+struct CheckOutput {
     pipe: File,
     kept: VecDeque<u8>,
     is_open: bool,
 }
 
-impl Output {
+impl CheckOutput {
     /// Reads what is there, a bounded part of it at once.
     fn read(&mut self) {
         const READS: usize = 64;
