@@ -229,7 +229,7 @@ struct Peers {
     answering: AtomicUsize,
     unanswered: Mutex<usize>,
     settled: Condvar,
-    /// Those that were refused for their user.
+    /// The number of peers that were refused for their user.
     refused: Counter,
 }
 

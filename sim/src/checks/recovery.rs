@@ -10,7 +10,7 @@ use super::{SeenDaemon, View, served_when_heard, serves};
 pub(crate) struct SeenRecovery<'a> {
     /// The processes that the journal, the record or the control path has named.
     pub named: &'a BTreeSet<u32>,
-    /// Those that the journal has named.
+    /// The processes that the journal has named.
     pub journaled: &'a BTreeSet<u32>,
     /// The processes that have said something to it.
     pub heard: &'a BTreeSet<u32>,

@@ -39,7 +39,7 @@ type Process = program::Process<RunWorld>;
 #[derive(Debug, Default)]
 pub(crate) struct Harness {
     pub clients: Vec<Client>,
-    /// Those that hold a connection with bytes.
+    /// The clients that hold a connection with bytes.
     pub connected: Vec<ConnectedClient>,
     pub faults: Faults,
     pub audit: Audit,

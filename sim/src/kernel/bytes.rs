@@ -75,7 +75,7 @@ impl ByteConn {
 #[derive(Debug, Default)]
 pub(crate) struct ByteConns {
     all: BTreeMap<u64, ByteConn>,
-    /// Those that no process has accepted.
+    /// The connections that no process has accepted.
     queue: VecDeque<u64>,
     next: u64,
 }
@@ -201,13 +201,13 @@ impl ByteConns {
         true
     }
 
-    /// Those of which `pid` has a descriptor.
+    /// Returns the connections of which `pid` has a descriptor.
     pub(crate) fn held_by(&self, pid: u32) -> Vec<u64> {
         let held = |conn: &ByteConn| conn.is_open() && conn.holders.contains(&pid);
         self.all.iter().filter(|(_, conn)| held(conn)).map(|(id, _)| *id).collect()
     }
 
-    /// The queue is gone, and with it those that no process has accepted.
+    /// The queue is gone, and with it the connections that no process has accepted.
     pub(crate) fn drops_queue(&mut self) -> Vec<u64> {
         let queued: Vec<u64> = std::mem::take(&mut self.queue).into();
         queued.iter().for_each(|id| self.all.get_mut(id).into_iter().for_each(ByteConn::ends));

@@ -12,7 +12,7 @@ pub(crate) struct RecoveryTask {
     pub watched: BTreeMap<ProcessId, Option<u64>>,
     /// The processes that the journal, the record or the control path has named.
     pub named: BTreeSet<u32>,
-    /// Those that the journal has named.
+    /// The processes that the journal has named.
     pub journaled: BTreeSet<u32>,
     /// The processes that have said something to it.
     pub heard: BTreeSet<u32>,
